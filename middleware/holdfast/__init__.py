@@ -1,0 +1,49 @@
+"""Outbound HTTP calls that end in one honest verdict.
+
+A drop-in for ``aiohttp.ClientSession`` that classifies every response and failure, sends again only what is safe to
+send again, ends within five minutes, and says whether a call took effect. Start with ``ResilientSession``.
+"""
+
+from holdfast.core.classify import classify
+from holdfast.errors import (
+    CircuitOpenError,
+    DeadlineExceededError,
+    HoldfastError,
+    IdempotencyConflictError,
+    PermanentFailureError,
+    RateLimitedError,
+    RetriesExhaustedError,
+)
+from holdfast.outcome import Effect, Outcome, StopReason
+from holdfast.policy import CircuitBreaker, Policy, RetryBudget
+from holdfast.providers.provider import KeySlot, Lookup, Provider
+from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail, report_of
+from holdfast.session import ResilientSession
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AttemptReport",
+    "CallReport",
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "Classification",
+    "DeadlineExceededError",
+    "Effect",
+    "ErrorDetail",
+    "HoldfastError",
+    "IdempotencyConflictError",
+    "KeySlot",
+    "Lookup",
+    "Outcome",
+    "PermanentFailureError",
+    "Policy",
+    "Provider",
+    "RateLimitedError",
+    "ResilientSession",
+    "RetriesExhaustedError",
+    "RetryBudget",
+    "StopReason",
+    "classify",
+    "report_of",
+]

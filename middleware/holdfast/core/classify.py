@@ -1,0 +1,281 @@
+"""What one response means: its outcome, its effect, and a short stable reason.
+
+A pure function over status, headers and body, held to every case of ``tests/data/classification.json``. The rows below
+are read from the top, the first match wins, and the unknown falls to the cautious row at the end.
+
+Class and permission to send again are two questions: a 500 on a POST without a key is ``retryable`` in class, and
+``core.decide`` still refuses to send it again.
+
+Sources: RFC 9110 section 15; Finix error codes; Fiant status codes; Stripe, "Low-level error handling".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.core.retry_after import advised_wait
+from holdfast.outcome import Effect, Outcome
+from holdfast.providers.generic import GENERIC
+from holdfast.providers.provider import SAFE_METHODS, Provider
+from holdfast.report import Classification, ErrorDetail
+
+DECLINE_CODES: Final = frozenset({"DECLINED", "PAYMENT_DECLINED", "CALL_ISSUER", "CARD_DECLINED"})
+"""Codes that make a 402 a decline, in upper case. Finix's page names the first only; its SDK tests assert the second
+and its OpenAPI the third. The fourth is Stripe's and Square's."""
+
+DECLINE_RESOURCES: Final = frozenset({"authorization", "transfer"})
+"""Ids of these kinds in a 402 mean that the payment was tried and refused (Finix error codes page)."""
+
+REASONS_BY_STATUS: Final[Mapping[int, str]] = {
+    202: "accepted",
+    304: "not_modified",
+    400: "invalid_request",
+    401: "unauthenticated",
+    402: "payment_failed",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    407: "proxy_authentication_required",
+    408: "request_timeout",
+    409: "conflict",
+    410: "gone",
+    412: "precondition_failed",
+    413: "content_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+    423: "locked",
+    425: "too_early",
+    429: "rate_limited",
+    499: "client_closed_request",
+    501: "not_implemented",
+    502: "bad_gateway",
+    503: "unavailable",
+    504: "gateway_timeout",
+    505: "http_version_not_supported",
+    511: "network_authentication_required",
+    521: "origin_down",
+    522: "origin_timeout",
+    523: "origin_unreachable",
+    524: "origin_timeout",
+    525: "origin_tls",
+    526: "origin_tls",
+    529: "overloaded",
+}
+REASONS_BY_HUNDRED: Final[Mapping[int, str]] = {
+    1: "unexpected_status",
+    2: "ok",
+    3: "redirect",
+    4: "client_error",
+    5: "server_error",
+}
+REASONS: Final = frozenset(
+    {
+        *REASONS_BY_STATUS.values(),
+        *REASONS_BY_HUNDRED.values(),
+        # Rows of the table below.
+        *("server_says_retry", "server_says_stop", "idempotency_conflict", "duplicate_transaction", "declined"),
+        *("upstream_processor_error", "body_unreadable"),
+        # Rules of the providers we ship, and what their lookups find.
+        *("invalid_field", "more_information_needed", "assessment_needed", "reconciled", "canceled", "unknown_state"),
+        # Failures of the transport, from ``transport.faults``.
+        *("dns", "connect", "connect_timeout", "tls", "tls_certificate", "proxy", "proxy_refused", "invalid_url"),
+        *("too_many_redirects", "bad_redirect", "timeout", "read_timeout", "disconnected", "connection_lost"),
+        *("malformed_response", "payload_lost", "client_error", "local_error", "cancelled", "deadline"),
+    }
+)
+"""Every reason that a classification, an attempt or a call can carry. A user's own ``Rule`` may add its own."""
+
+_PERMANENT_5XX: Final = frozenset({501, 505, 506, 510, 511})
+_RETRYABLE_4XX: Final = frozenset({408, 425, 429})
+_NOTHING_DONE: Final = _PERMANENT_5XX | {307, 308, 521, 523, 525, 526}
+"""Statuses outside 4xx that say the origin never worked on the request: RFC 9110 and, from 521 on, Cloudflare's pages.
+Any other 3xx leaves it open, but for 303, which says that it was done (RFC 9110 section 15.4.4)."""
+
+_DOUBTFUL_4XX: Final = frozenset({408, 499})
+"""4xx that do not say whether the request was worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    status: int
+    errors: tuple[ErrorDetail, ...]
+    keyed: bool
+    in_doubt: bool
+    should_retry: str | None
+
+    @property
+    def known_before(self) -> bool:
+        return self.keyed or self.in_doubt
+
+
+def _is_2xx(status: int) -> bool:
+    return 200 <= status <= 299  # noqa: PLR2004 - RFC 9110 section 15.3
+
+
+def _names_idempotency(facts: _Facts) -> bool:
+    return any(
+        "idempot" in text.lower() or text == "ALREADY_IN_PROGRESS"
+        for error in facts.errors
+        for text in (error.code, error.message, error.field)
+        if text is not None
+    )
+
+
+def _is_decline(facts: _Facts) -> bool:
+    return any(
+        error.failure_code is not None
+        or (error.code is not None and error.code.upper() in DECLINE_CODES)
+        or not DECLINE_RESOURCES.isdisjoint(error.resources)
+        for error in facts.errors
+    )
+
+
+def _has_code(facts: _Facts, code: str) -> bool:
+    return any(code in (error.code, error.failure_code) for error in facts.errors)
+
+
+_Row = tuple[Callable[[_Facts], bool], Outcome, str]
+
+# The first seven conditions of the design's table; a reason of "" means the one that belongs to the status.
+_ROWS: Final[tuple[_Row, ...]] = (
+    # Stripe: the server knows best. Never on a success.
+    (lambda f: f.should_retry == "true" and not _is_2xx(f.status), Outcome.RETRYABLE, "server_says_retry"),
+    (lambda f: f.should_retry == "false" and not _is_2xx(f.status), Outcome.PERMANENT_FAILURE, "server_says_stop"),
+    (lambda f: _is_2xx(f.status) or f.status == 304, Outcome.SUCCESS, ""),  # noqa: PLR2004 - RFC 9110 section 15.4.5
+    # Calling a duplicate "failed" makes the caller pay twice; calling a conflict a duplicate costs one lookup.
+    (lambda f: f.status == 409 and f.known_before, Outcome.IDEMPOTENCY_CONFLICT, "idempotency_conflict"),  # noqa: PLR2004
+    (lambda f: f.status == 409, Outcome.PERMANENT_FAILURE, ""),  # noqa: PLR2004
+    # Stripe answers 400 to a re-used key, Finix and the IETF draft 422.
+    (
+        lambda f: f.status in {400, 422} and f.known_before and _names_idempotency(f),
+        Outcome.IDEMPOTENCY_CONFLICT,
+        "idempotency_conflict",
+    ),
+    # Right after our own in-doubt attempt, the recent payment with this amount and card is very probably ours.
+    (
+        lambda f: f.status == 402 and f.in_doubt and _has_code(f, "DUPLICATE_TRANSACTION"),  # noqa: PLR2004
+        Outcome.IDEMPOTENCY_CONFLICT,
+        "duplicate_transaction",
+    ),
+    # Card networks fine merchants for repeated declines; the shortest advised wait (Mastercard MAC 24) is an hour.
+    (lambda f: f.status == 402 and _is_decline(f), Outcome.PERMANENT_FAILURE, "declined"),  # noqa: PLR2004
+    # Finix: "errors caused by 3rd-party services".
+    (
+        lambda f: f.status == 402 and _has_code(f, "UPSTREAM_PROCESSOR_ERROR"),  # noqa: PLR2004
+        Outcome.RETRYABLE,
+        "upstream_processor_error",
+    ),
+)
+
+
+def classify(
+    status: int,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    provider: Provider = GENERIC,
+    keyed: bool = False,
+    in_doubt: bool = False,
+) -> Classification:
+    """Say what one response means.
+
+    Args:
+        status: Status code of a real response, 100 to 999.
+        method: Request method, in any case.
+        headers: Response headers; names are looked up case-insensitively.
+        body: The first 64 KiB of the body, or less.
+        provider: Whose rules and error bodies these are.
+        keyed: Whether the request carried an idempotency key that the provider honours on that endpoint.
+        in_doubt: Whether an earlier attempt of the same call may have landed.
+
+    Returns:
+        Outcome, effect of this attempt, reason, advised wait in seconds, and the errors in the body. It never raises
+        on anything that came from the network.
+    """
+    found = headers or {}
+    if _is_2xx(status):
+        return _success(status, method)
+    errors = provider.decode_errors(body) if body else ()
+    facts = _Facts(status, errors, keyed, in_doubt, _should_retry(found))
+    outcome, reason = _outcome(facts, provider)
+    return Classification(
+        outcome=outcome,
+        effect=effect_of(status, method, outcome, in_doubt=in_doubt),
+        reason=reason,
+        status=status,
+        retry_after=advised_wait(status, found),
+        errors=errors,
+    )
+
+
+def effect_of(status: int, method: str, outcome: Outcome, *, in_doubt: bool) -> Effect:
+    """Say what one answered attempt did at the provider.
+
+    Args:
+        status: Status code of a real response.
+        method: Request method, in any case; a safe one never has an effect.
+        outcome: The outcome the response was given.
+        in_doubt: Whether an earlier attempt of the same call may have landed.
+    """
+    if method.upper() in SAFE_METHODS:
+        return Effect.NONE
+    if _is_2xx(status) or status == 303:  # noqa: PLR2004 - RFC 9110 section 15.4.4
+        return Effect.LANDED
+    if _leaves_doubt(status, outcome, in_doubt=in_doubt):
+        return Effect.IN_DOUBT
+    return Effect.NONE
+
+
+def _leaves_doubt(status: int, outcome: Outcome, *, in_doubt: bool) -> bool:
+    if not 400 <= status <= 499:  # noqa: PLR2004 - 3xx, 5xx, and numbers that no registry knows
+        return status not in _NOTHING_DONE
+    retryable_402 = status == 402 and outcome is Outcome.RETRYABLE  # noqa: PLR2004
+    return status in _DOUBTFUL_4XX or retryable_402 or (in_doubt and outcome is Outcome.IDEMPOTENCY_CONFLICT)
+
+
+def unreadable_success(status: int, method: str, *, keyed: bool, provider: Provider) -> Classification:
+    """Say what a success means whose body was lost on the way.
+
+    The status line of a real response suffices: a payment landed. It is fetched again only where that cannot pay
+    twice, by a safe method or under a key for which the provider replays its answer.
+    """
+    safe = method.upper() in SAFE_METHODS
+    again = safe or (keyed and provider.replays_answer)
+    return Classification(
+        outcome=Outcome.RETRYABLE if again else Outcome.SUCCESS,
+        effect=Effect.NONE if safe else Effect.LANDED,
+        reason="body_unreadable",
+        status=status,
+    )
+
+
+def _success(status: int, method: str) -> Classification:
+    effect = Effect.NONE if method.upper() in SAFE_METHODS else Effect.LANDED
+    return Classification(outcome=Outcome.SUCCESS, effect=effect, reason=_reason_of(status), status=status)
+
+
+def _outcome(facts: _Facts, provider: Provider) -> tuple[Outcome, str]:
+    for applies, outcome, reason in _ROWS:
+        if applies(facts):
+            return outcome, reason or _reason_of(facts.status)
+    for rule in provider.rules:
+        if rule.status == facts.status and _has_code(facts, rule.code):
+            return rule.outcome, rule.reason
+    return _by_status(facts.status), _reason_of(facts.status)
+
+
+def _by_status(status: int) -> Outcome:
+    if status in _RETRYABLE_4XX or (500 <= status <= 599 and status not in _PERMANENT_5XX):  # noqa: PLR2004
+        return Outcome.RETRYABLE
+    return Outcome.PERMANENT_FAILURE
+
+
+def _reason_of(status: int) -> str:
+    return REASONS_BY_STATUS.get(status) or REASONS_BY_HUNDRED.get(status // 100, "unexpected_status")
+
+
+def _should_retry(headers: Mapping[str, str]) -> str | None:
+    value = next((value for name, value in headers.items() if name.lower() == "stripe-should-retry"), None)
+    return None if value is None else value.strip().lower()

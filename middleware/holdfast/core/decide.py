@@ -1,0 +1,114 @@
+"""Whether a call is sent again, and if not, why not.
+
+One ordered list of conditions. All must hold, and the first that fails names the stop; the same word stands in the
+decision, the error, the report and the log line. Pure: the caller passes the present moment and a random draw, and
+asks the retry budget, which is the one condition with a price, only through ``Situation.budget``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.core.deadline import Deadline
+from holdfast.core.schedule import pause_after_server_wait, pause_before
+from holdfast.outcome import Effect, Outcome, StopReason
+from holdfast.policy import Policy
+from holdfast.report import Classification
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send again after a pause."""
+
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Do not send again."""
+
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Everything the decision depends on, after an attempt has ended."""
+
+    answer: Classification
+    attempt: int
+    """Number of the attempt that has just ended; the first is 1."""
+
+    policy: Policy
+    deadline: Deadline
+    now: float
+    """The present moment on the deadline's clock."""
+
+    draw: float
+    """Uniform random number in ``[0, 1]``."""
+
+    may_repeat: bool
+    """Whether a repetition is harmless: a method the provider lets us repeat, or a key it honours here."""
+
+    replayable: bool
+    """Whether the body can be sent a second time, byte for byte."""
+
+    polls_conflict: bool = False
+    circuit_open: bool = False
+    budget: Callable[[], bool] = lambda: True
+    """Takes a token from the retry budget; asked last, and before the pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    holds: Callable[[Situation, float], bool]
+    otherwise: StopReason
+
+
+_BY_OUTCOME: Final = {
+    Outcome.SUCCESS: StopReason.SUCCEEDED,
+    Outcome.PERMANENT_FAILURE: StopReason.PERMANENT,
+    Outcome.IDEMPOTENCY_CONFLICT: StopReason.CONFLICT,
+}
+
+_ROWS: Final[tuple[_Row, ...]] = (
+    _Row(lambda s, _: s.answer.effect is Effect.NONE or s.may_repeat, StopReason.UNSAFE_TO_RESEND),
+    _Row(lambda s, _: s.replayable, StopReason.BODY_NOT_REPLAYABLE),
+    _Row(lambda s, _: s.attempt < s.policy.max_attempts, StopReason.ATTEMPTS_EXHAUSTED),
+    _Row(lambda s, _: not s.circuit_open, StopReason.CIRCUIT_OPEN),
+    # Before the budget, which design section 5 lists first: no token is spent on a pause that cannot end in time.
+    _Row(
+        lambda s, _: not s.answer.retry_after or s.deadline.allows(s.answer.retry_after, s.now),
+        StopReason.RETRY_AFTER_TOO_LONG,
+    ),
+    _Row(lambda s, p: s.deadline.allows(p, s.now), StopReason.DEADLINE),
+    _Row(lambda s, _: s.budget(), StopReason.BUDGET_EXHAUSTED),
+)
+
+
+def decide(situation: Situation) -> Retry | Stop:
+    """Decide what follows an attempt.
+
+    Returns:
+        ``Retry`` with the pause in seconds, never shortened to fit the deadline; or ``Stop`` with the first reason
+        that holds.
+    """
+    if not _wants_another(situation):
+        return Stop(_BY_OUTCOME[situation.answer.outcome])
+    pause_s = _pause(situation)
+    for row in _ROWS:
+        if not row.holds(situation, pause_s):
+            return Stop(row.otherwise)
+    return Retry(pause_s)
+
+
+def _wants_another(situation: Situation) -> bool:
+    outcome = situation.answer.outcome
+    polls = situation.polls_conflict and outcome is Outcome.IDEMPOTENCY_CONFLICT and situation.answer.status == 409  # noqa: PLR2004
+    return polls or outcome is Outcome.RETRYABLE
+
+
+def _pause(situation: Situation) -> float:
+    wait = situation.answer.retry_after
+    if wait is None:
+        return pause_before(situation.attempt + 1, situation.policy, situation.draw)
+    return pause_after_server_wait(wait, situation.draw)

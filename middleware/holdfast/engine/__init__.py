@@ -1,0 +1,1 @@
+"""Drives one call from its first attempt to its verdict, over whatever transport it is given."""

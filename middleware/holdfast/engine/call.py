@@ -1,0 +1,236 @@
+"""One call: what was asked for, what its attempts did, and the verdict they add up to.
+
+The record is filled in as the call runs and turned into a frozen ``CallReport`` only when somebody asks.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from holdfast.core.classify import classify, unreadable_success
+from holdfast.core.deadline import Deadline
+from holdfast.core.effect import after_redirects, join_effects
+from holdfast.core.idempotency import NO_KEY, KeyPlan
+from holdfast.core.redact import clean, safe_url
+from holdfast.outcome import Effect, Outcome, StopReason
+from holdfast.policy import Policy
+from holdfast.protocols import Answer, Fault
+from holdfast.providers.provider import SAFE_METHODS, Finding, Lookup, Provider
+from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One send, as it happened. Times in seconds."""
+
+    number: int
+    started_s: float
+    elapsed_s: float = 0.0
+    answer: Classification | None = None
+    bytes_sent: bool | None = None
+    error: str | None = None
+    pause_s: float | None = None
+
+
+def new_call_id() -> str:
+    """Make an identifier that is unique across processes: 64 random bits in hex."""
+    return os.urandom(8).hex()
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """The record of one call. Confined to one event loop."""
+
+    method: str
+    url: str
+    """Absolute address as it is sent, query and all: for sending and for ``safe_url``, never for a log line."""
+
+    provider: Provider
+    policy: Policy
+    deadline: Deadline
+    started: float
+    """On the event loop's clock."""
+
+    attempt_timeout_s: float | None = None
+    operation: str | None = None
+    key: KeyPlan = NO_KEY
+    lookup: Lookup | None = None
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    """The JSON body, for lookups to compare with; it goes into no report."""
+
+    base_path: str = ""
+    """Path of the session's base address, which lookups go below."""
+
+    call_id: str = field(default_factory=new_call_id)
+    attempts: list[Attempt] = field(default_factory=list)
+    in_flight: bool = False
+    effect: Effect = Effect.NONE
+    outcome: Outcome = Outcome.PERMANENT_FAILURE
+    reason: str = "local_error"
+    stop_reason: StopReason = StopReason.PERMANENT
+    status: int | None = None
+    errors: tuple[ErrorDetail, ...] = ()
+    logrefs: dict[str, None] = field(default_factory=dict)
+    request_ids: dict[str, None] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    elapsed_s: float = 0.0
+    landed_answer: Answer | None = None
+    """A success whose body was lost; it is what the caller gets when nothing better came."""
+
+    _report: CallReport | None = None
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the call carries a key that the provider honours on this endpoint."""
+        return self.key.key is not None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending again is harmless even after it may have taken effect."""
+        return self.keyed or self.method in self.provider.resend_methods
+
+    @property
+    def place(self) -> SplitResult:
+        """Scheme, host, port and path of the peer, and nothing else of the address."""
+        return urlsplit(safe_url(self.url))
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the peer."""
+        place = self.place
+        return f"{place.scheme}://{place.netloc}"
+
+    def begin_attempt(self, now: float) -> Attempt:
+        """Open the record of the next attempt."""
+        attempt = Attempt(len(self.attempts) + 1, now - self.started)
+        self.attempts.append(attempt)
+        self.in_flight = True
+        return attempt
+
+    def end_attempt(self, ended: Answer | Fault, now: float) -> Classification:
+        """Close the record of the attempt in flight and join its effect to the call's."""
+        attempt = self.attempts[-1]
+        verdict = self._classified_answer(ended) if isinstance(ended, Answer) else self._classified_fault(ended)
+        self.in_flight = False
+        attempt.elapsed_s = now - self.started - attempt.started_s
+        attempt.answer = verdict
+        attempt.bytes_sent = True if isinstance(ended, Answer) else ended.bytes_sent
+        attempt.error = type(ended.error).__name__ if isinstance(ended, Fault) else None
+        self.effect = join_effects(self.effect, verdict, same_key=self.keyed)
+        self.outcome, self.reason, self.status = verdict.outcome, verdict.reason, verdict.status
+        return verdict
+
+    def cut_off(self, error: BaseException, bytes_sent: bool | None, status: int | None, now: float) -> None:  # noqa: FBT001 - three-valued
+        """Record that the caller gave the call up while it ran.
+
+        Args:
+            error: What cut it off, as a rule ``asyncio.CancelledError``.
+            bytes_sent: What the transport knows of the attempt in flight.
+            status: The status of the attempt in flight, where its head had arrived.
+            now: The present moment.
+        """
+        if self.in_flight:
+            attempt = self.attempts[-1]
+            attempt.answer = self._cut_attempt(bytes_sent, status)
+            attempt.elapsed_s = now - self.started - attempt.started_s
+            attempt.bytes_sent, attempt.error = bytes_sent, type(error).__name__
+            self.effect = join_effects(self.effect, attempt.answer, same_key=self.keyed)
+        self.in_flight = False
+        self.outcome, self.reason = Outcome.RETRYABLE, "cancelled"
+        self.stop_reason = StopReason.CANCELLED
+
+    def _cut_attempt(self, bytes_sent: bool | None, status: int | None) -> Classification:  # noqa: FBT001 - three-valued
+        if status is not None:
+            known = classify(status, method=self.method, in_doubt=self.effect is Effect.IN_DOUBT)
+            return replace(known, outcome=Outcome.RETRYABLE, reason="cancelled")
+        unsent = bytes_sent is False or self.method in SAFE_METHODS
+        effect = Effect.NONE if unsent else Effect.IN_DOUBT
+        return Classification(outcome=Outcome.RETRYABLE, effect=effect, reason="cancelled")
+
+    def settle(self, finding: Finding) -> None:
+        """Take a lookup's finding for the verdict, where it supports one."""
+        if finding.outcome is None:
+            return
+        self.effect, self.outcome, self.reason = finding.effect, finding.outcome, finding.reason
+        self.stop_reason = StopReason.RECONCILED
+
+    def report(self) -> CallReport:
+        """Give the record as a frozen report. The call must have ended."""
+        if self._report is None:
+            self._report = self._build_report()
+        return self._report
+
+    def _classified_answer(self, ended: Answer) -> Classification:
+        verdict = classify(
+            ended.status,
+            method=self.method,
+            headers=ended.headers,
+            body=ended.body,
+            provider=self.provider,
+            keyed=self.keyed,
+            in_doubt=self.effect is Effect.IN_DOUBT,
+        )
+        if ended.unreadable and verdict.outcome is Outcome.SUCCESS:
+            verdict = unreadable_success(ended.status, self.method, keyed=self.keyed, provider=self.provider)
+            self.landed_answer = ended if verdict.effect is Effect.LANDED else None
+        if ended.redirects and self.method not in SAFE_METHODS:
+            verdict = replace(verdict, effect=after_redirects(verdict.effect, ended.redirects))
+        self._collect(ended, verdict)
+        return verdict
+
+    def _classified_fault(self, ended: Fault) -> Classification:
+        effect = Effect.NONE if self.method in SAFE_METHODS else ended.effect
+        return Classification(outcome=ended.outcome, effect=effect, reason=ended.reason)
+
+    def _collect(self, ended: Answer, verdict: Classification) -> None:
+        names = self.provider.request_id_header
+        request_id = next((value for name in names if (value := ended.headers.get(name))), None)
+        if request_id is not None:
+            self.request_ids[clean(request_id)] = None
+        if verdict.errors:
+            self.errors = verdict.errors
+            self.logrefs.update(dict.fromkeys(verdict.logrefs))
+
+    def _own_request_id(self) -> tuple[str, ...]:
+        """Our key, where the provider names requests by it."""
+        slots = self.provider.key_slots
+        named_by_key = any(slot.header in self.provider.request_id_header for slot in slots)
+        return (self.key.key,) if named_by_key and self.key.key is not None else ()
+
+    def _build_report(self) -> CallReport:
+        return CallReport(
+            call_id=self.call_id,
+            provider=self.provider.name,
+            operation=self.operation,
+            method=self.method,
+            url=safe_url(self.url),
+            outcome=self.outcome,
+            effect=self.effect,
+            reason=self.reason,
+            stop_reason=self.stop_reason,
+            attempts=tuple(_attempt_report(attempt) for attempt in self.attempts),
+            idempotency_key=self.key.key,
+            logrefs=tuple(self.logrefs),
+            errors=self.errors,
+            request_ids=tuple(self.request_ids) or self._own_request_id(),
+            elapsed_s=self.elapsed_s,
+            retry_after_s=self.retry_after_s,
+        )
+
+
+def _attempt_report(attempt: Attempt) -> AttemptReport:
+    verdict = attempt.answer or Classification(outcome=Outcome.RETRYABLE, effect=Effect.IN_DOUBT, reason="cancelled")
+    return AttemptReport(
+        number=attempt.number,
+        started_s=attempt.started_s,
+        elapsed_s=attempt.elapsed_s,
+        status=verdict.status,
+        outcome=verdict.outcome,
+        effect=verdict.effect,
+        reason=verdict.reason,
+        pause_s=attempt.pause_s,
+        bytes_sent=attempt.bytes_sent,
+        error=attempt.error,
+    )

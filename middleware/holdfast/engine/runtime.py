@@ -1,0 +1,59 @@
+"""What all calls of one session share: provider, clock, random source, sinks and limits."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from holdfast.core.redact import allowed
+from holdfast.protocols import EventSink, Limits
+from holdfast.providers.provider import Provider
+
+_log: Final = logging.getLogger("holdfast")
+
+
+class Unlimited:
+    """Allows every call and every retry. Safe to share between threads."""
+
+    def circuit_open(self, origin: str) -> bool:  # noqa: ARG002 - the port's signature
+        """Never refuse a call."""
+        return False
+
+    def take_retry(self, origin: str) -> bool:  # noqa: ARG002 - the port's signature
+        """Never refuse a retry."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What all calls of one session share. Confined to one event loop."""
+
+    provider: Provider
+    sinks: Sequence[EventSink] = ()
+    limits: Limits = field(default_factory=Unlimited)
+    draw: Callable[[], float] = random.random
+    sleep: Callable[[float], Any] = asyncio.sleep
+
+    def now(self) -> float:
+        """Read the event loop's clock, in seconds."""
+        return asyncio.get_running_loop().time()
+
+    def emit(self, event: str, level: int, gather: Callable[[], dict[str, Any]]) -> None:
+        """Send an event to every sink that wants its level. A sink that fails never costs a call its answer.
+
+        Args:
+            event: Dotted name of the event.
+            level: Level of the standard ``logging`` module.
+            gather: Makes the fields; called only when somebody wants them.
+        """
+        fields: dict[str, Any] | None = None
+        for sink in self.sinks:
+            try:
+                if not sink.enabled(level):
+                    continue
+                fields = allowed(gather()) if fields is None else fields
+                sink.emit(event, level, dict(fields))
+            except Exception as error:  # noqa: BLE001 - a sink is foreign code, and the response has already arrived
+                _log.warning("holdfast: event sink %s failed with %s", type(sink).__name__, type(error).__name__)

@@ -1,0 +1,143 @@
+"""How often, how fast and how long one call may be tried.
+
+A policy is a value: it is checked once, when it is made, and no invalid one can exist. Nothing here acts.
+"""
+
+from dataclasses import dataclass
+from sys import float_info
+from typing import Final
+
+DEADLINE_CAP_S: Final = 300.0
+"""No call outlives five minutes: Finix's own request timeout ("Timeout Limit", Finix error codes page)."""
+
+
+def _within(name: str, value: float, low: float, high: float | None = None) -> None:
+    if not _is_number(value) or value < low or (high is not None and value > high):
+        bound = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+        raise ValueError(f"{name} must be a finite number, {bound}, got {value!r}")
+
+
+def _above_zero(name: str, value: float) -> None:
+    if not _is_number(value) or value <= 0:
+        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+
+
+def _whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudget:
+    """How many retries the calls to one origin may cause over time.
+
+    After the retry budget of Finagle and of the AWS SDKs: a token bucket that calls fill and retries empty.
+    """
+
+    per_call: float = 0.1
+    """Tokens that each call puts in; a retry takes 1. Range ``[0, 1]``."""
+
+    burst: float = 10.0
+    """Most tokens the bucket holds, and what it starts with. At least 1."""
+
+    per_second: float = 0.1
+    """Tokens that trickle in each second, so that a quiet process is not starved. At least 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the ranges above.
+
+        Raises:
+            ValueError: A field is out of its range or not finite.
+        """
+        _within("per_call", self.per_call, 0.0, 1.0)
+        _within("burst", self.burst, 1.0)
+        _within("per_second", self.per_second, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitBreaker:
+    """When the circuit to one origin opens, and how it closes again."""
+
+    failure_rate: float = 0.5
+    """Share of failed calls in the window that opens the circuit. Range ``(0, 1]``."""
+
+    minimum_calls: int = 10
+    """Calls the window must hold before the rate counts. At least 1."""
+
+    window_s: float = 10.0
+    """Length of the rolling window, in seconds. Above 0."""
+
+    open_s: float = 5.0
+    """Seconds the circuit stays open before probes are let through. Above 0."""
+
+    probes: int = 1
+    """Calls let through at once while half-open. At least 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the ranges above.
+
+        Raises:
+            ValueError: A field is out of its range or not finite.
+        """
+        _above_zero("failure_rate", self.failure_rate)
+        _within("failure_rate", self.failure_rate, 0.0, 1.0)
+        _whole("minimum_calls", self.minimum_calls)
+        _above_zero("window_s", self.window_s)
+        _above_zero("open_s", self.open_s)
+        _whole("probes", self.probes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How often, how fast and how long one call may be tried. Times in seconds.
+
+    May be given to a session and to a single request; the request's wins as a whole.
+    """
+
+    max_attempts: int = 4
+    """Sends in total, the first one included; 1 turns retries off."""
+
+    deadline: float = DEADLINE_CAP_S
+    """Seconds for the whole call: attempts, pauses, lookups and body reads together. Range ``(0, 300]``."""
+
+    attempt_timeout: float | None = None
+    """Seconds for one attempt; ``None`` leaves it what is left of the deadline."""
+
+    backoff_base: float = 0.5
+    """Upper bound of the first pause, in seconds; it doubles with each attempt. 0 means no pause."""
+
+    backoff_max: float = 20.0
+    """No pause of our own choosing is longer than this, in seconds. A server may ask for more."""
+
+    retry_budget: RetryBudget | None = RetryBudget()
+    """Retries allowed over time, per origin; ``None`` means no budget."""
+
+    breaker: CircuitBreaker | None = CircuitBreaker()
+    """The circuit breaker per origin; ``None`` means none."""
+
+    max_concurrency: int | None = None
+    """Calls in flight per origin; ``None`` means no limit."""
+
+    read_body: bool | None = None
+    """Read a success's body inside the attempt; ``None`` is the provider's choice, ``False`` keeps streaming."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the ranges above.
+
+        Raises:
+            ValueError: A field is out of its range or not finite; ``deadline`` is above 300.
+        """
+        _whole("max_attempts", self.max_attempts)
+        _above_zero("deadline", self.deadline)
+        if self.deadline > DEADLINE_CAP_S:
+            raise ValueError(f"deadline must be at most {DEADLINE_CAP_S:g} seconds, got {self.deadline!r}")
+        if self.attempt_timeout is not None:
+            _above_zero("attempt_timeout", self.attempt_timeout)
+        _within("backoff_base", self.backoff_base, 0.0)
+        _within("backoff_max", self.backoff_max, 0.0)
+        if self.max_concurrency is not None:
+            _whole("max_concurrency", self.max_concurrency)

@@ -1,0 +1,258 @@
+"""``ResilientSession``: the ``aiohttp.ClientSession`` whose every call ends in one honest verdict.
+
+A shell: it reads the caller's keywords, hands one call to the engine, and gives aiohttp's own response back. It holds
+an aiohttp session and passes everything that is not a request through to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+from aiohttp.client import _RequestContextManager  # the type a request has; it is a coroutine and a context manager
+from aiohttp.typedefs import StrOrURL
+
+from holdfast.core.deadline import deadline_after
+from holdfast.engine import events
+from holdfast.engine.call import Call
+from holdfast.engine.drive import make_call
+from holdfast.engine.reconcile import look_up, reconciliation
+from holdfast.engine.runtime import Runtime
+from holdfast.errors import ANSWER_ERRORS
+from holdfast.outcome import Effect, Outcome, StopReason
+from holdfast.policy import DEADLINE_CAP_S, Policy
+from holdfast.protocols import EventSink
+from holdfast.providers.generic import GENERIC
+from holdfast.providers.provider import Lookup, Provider
+from holdfast.report import REPORT_ATTRIBUTE, CallReport
+from holdfast.telemetry.structlog import LogSink
+from holdfast.transport.request import RequestReader, exceeds
+
+_OWN: Final = frozenset({"client", "_provider", "_policy", "_runtime", "_reader", "_owns_client"})
+
+
+class ResilientSession:
+    """Drops in for ``aiohttp.ClientSession``. Confined to one event loop.
+
+    Responses are aiohttp's own and are returned whatever their status, unless ``raise_for_status`` asks otherwise.
+    Every request takes four keywords more than aiohttp's:
+
+    * ``idempotency_key``: str, the caller's own key; it always wins over a made one.
+    * ``policy``: ``Policy`` for this call, instead of the session's.
+    * ``operation``: str, a low-cardinality name for logs and metrics.
+    * ``reconcile``: ``Lookup`` for this call, instead of the provider's.
+    """
+
+    def __init__(
+        self,
+        base_url: StrOrURL | None = None,
+        *,
+        provider: Provider = GENERIC,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+        client: aiohttp.ClientSession | None = None,
+        sinks: Sequence[EventSink] | None = None,
+        **client_options: Any,  # noqa: ANN401 - any keyword of aiohttp.ClientSession
+    ) -> None:
+        """Open a session. Must be called inside a running event loop, as aiohttp's.
+
+        Args:
+            base_url: As for ``aiohttp.ClientSession``; it ends in a slash.
+            provider: What is known of the API on the other side.
+            policy: How often, how fast and how long a call may be tried.
+            client: An aiohttp session to send through; it is left open. ``None`` makes one, which is closed with this.
+            sinks: Where events go; ``None`` means the log.
+            **client_options: Any keyword of ``aiohttp.ClientSession``; only without ``client``.
+
+        Raises:
+            TypeError: ``provider``, ``policy`` or ``client`` is not one, or ``client`` comes with options of its own.
+        """
+        _check_type("provider", provider, Provider)
+        _check_type("policy", policy, Policy)
+        if client is not None:
+            _check_type("client", client, aiohttp.ClientSession)
+        if client is not None and (client_options or base_url is not None):
+            given = ", ".join([*(["base_url"] if base_url is not None else []), *client_options])
+            raise TypeError(f"client= is a finished session: pass {given} to that aiohttp.ClientSession instead")
+        self._owns_client = client is None
+        self._provider = provider
+        self._policy = policy
+        self._runtime = Runtime(provider, (LogSink(),) if sinks is None else tuple(sinks))
+        self.client = aiohttp.ClientSession(base_url, **client_options) if client is None else client
+        self._reader = RequestReader(self.client, provider, policy)
+        self._warn_of_session_timeout(asked="timeout" in client_options)
+
+    # isinstance(session, aiohttp.ClientSession) is true, by this and not by a subclass, which aiohttp forbids.
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[aiohttp.ClientSession]:  # type: ignore[override]
+        return aiohttp.ClientSession
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever aiohttp's session has
+        """Pass anything that is not ours through to the aiohttp session."""
+        if name in _OWN:
+            raise AttributeError(name)
+        return getattr(self.client, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - likewise
+        """Set what is ours here, and anything else on the aiohttp session."""
+        if name in _OWN:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.client, name, value)
+
+    def __repr__(self) -> str:
+        """Name the provider and whether the session is open."""
+        return f"<ResilientSession provider={self._provider.name!r} closed={self.closed}>"
+
+    async def __aenter__(self) -> Self:
+        """Enter; the session is open already."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        await self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the aiohttp session is closed."""
+        return bool(self.client.closed)
+
+    async def close(self) -> None:
+        """Close the aiohttp session, if this one made it. May be called twice."""
+        if self._owns_client:
+            await self.client.close()
+
+    def request(self, method: str, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make a call with any method."""
+        return _RequestContextManager(self._call("request", method, url, options))
+
+    def get(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make a GET call."""
+        return _RequestContextManager(self._call("get", "GET", url, options))
+
+    def options(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make an OPTIONS call."""
+        return _RequestContextManager(self._call("options", "OPTIONS", url, options))
+
+    def head(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make a HEAD call."""
+        return _RequestContextManager(self._call("head", "HEAD", url, options))
+
+    def post(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make a POST call."""
+        return _RequestContextManager(self._call("post", "POST", url, options))
+
+    def put(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make a PUT call."""
+        return _RequestContextManager(self._call("put", "PUT", url, options))
+
+    def patch(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make a PATCH call."""
+        return _RequestContextManager(self._call("patch", "PATCH", url, options))
+
+    def delete(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+        """Make a DELETE call."""
+        return _RequestContextManager(self._call("delete", "DELETE", url, options))
+
+    async def reconcile(self, report: CallReport, lookup: Lookup | None = None) -> CallReport:
+        """Look up what became of an in-doubt call.
+
+        Args:
+            report: The report of the call, from this process or another.
+            lookup: How to look it up; ``None`` means the provider's way.
+
+        Returns:
+            The report with its verdict settled and ``stop_reason`` ``reconciled``; or the report as it was, when it is
+            not in doubt, carries no key, or the provider does not know the call (yet).
+
+        Raises:
+            ValueError: The report is of a call to another provider.
+        """
+        if report.provider != self._provider.name:
+            raise ValueError(
+                f"the report is of provider {report.provider!r}, this session's is {self._provider.name!r}"
+            )
+        plan = reconciliation(
+            lookup or self._provider.lookup,
+            self._provider,
+            method=report.method,
+            url=self._reader.as_this_user(report.url),
+            base_path=self._reader.base_path,
+            key=report.idempotency_key,
+            outcome=report.outcome,
+            sent={},
+        )
+        if report.effect is not Effect.IN_DOUBT or plan is None:
+            return report
+        started = self._runtime.now()
+        deadline = deadline_after(started, self._policy.deadline)
+        exchange = self._reader.exchange("get", (), {}, self._policy, self.client.timeout, None)
+        finding, _ = await look_up(plan, exchange.look_up, self._runtime, self._policy, deadline)
+        settled = finding.outcome is not None
+        if finding.outcome is not None:
+            report = replace(
+                report,
+                outcome=finding.outcome,
+                effect=finding.effect,
+                reason=finding.reason,
+                stop_reason=StopReason.RECONCILED,
+            )
+        known = events.describe_report(report)
+        events.lookup_ended(self._runtime, known, settled=settled, elapsed_s=self._runtime.now() - started)
+        return report
+
+    async def _call(self, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> aiohttp.ClientResponse:
+        request = self._reader.read(name, method, url, options)
+        started = self._runtime.now()
+        call = Call(
+            method=request.method,
+            url=request.address,
+            provider=self._provider,
+            policy=request.policy,
+            deadline=deadline_after(started, request.policy.deadline),
+            started=started,
+            attempt_timeout_s=request.attempt_timeout_s,
+            operation=request.operation,
+            key=request.key,
+            lookup=request.lookup,
+            sent=request.document,
+            base_path=self._reader.base_path,
+        )
+        if request.asks_beyond_deadline:
+            events.deadline_clamped(self._runtime, call, call.deadline, started)
+        body = request.exchange.body
+        try:
+            answer = await make_call(call, request.exchange, self._runtime)
+        finally:
+            if body is not None:
+                await body.release()
+        response: aiohttp.ClientResponse = answer.response
+        setattr(response, REPORT_ATTRIBUTE, call.report)
+        await self._raise_if_asked(request.raise_for_status, call, response)
+        return response
+
+    async def _raise_if_asked(self, asked: Any, call: Call, response: aiohttp.ClientResponse) -> None:  # noqa: ANN401
+        if asked is None:
+            asked = self.client.raise_for_status
+        if callable(asked):
+            await asked(response)
+            return
+        # A redirect that the caller did not want followed is an answer to him; to FINIX and FIANT it is a failure.
+        failed = call.outcome is not Outcome.SUCCESS and (response.status >= 400 or not self._provider.follow_redirects)  # noqa: PLR2004
+        if not asked or not failed:
+            return
+        response.release()
+        error = ANSWER_ERRORS[call.outcome]
+        raise error(call.report(), status=response.status, message=response.reason or "", headers=response.headers)
+
+    def _warn_of_session_timeout(self, *, asked: bool) -> None:
+        # A client that was given comes with aiohttp's own default, which nobody asked for.
+        if exceeds(self.client.timeout, self._policy.deadline if asked else DEADLINE_CAP_S):
+            events.deadline_clamped(self._runtime, None, None, 0.0)
+
+
+def _check_type(name: str, value: object, wanted: type) -> None:
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name}= must be a {wanted.__name__}, got {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""Where events go: one sink per file, one outside library each."""

@@ -1,0 +1,70 @@
+"""Events to the log: through structlog where the application has configured it, else through ``logging``.
+
+An unconfigured structlog prints debug lines to standard output, so it is used only once ``structlog.configure`` was
+called, which this library never does. The standard logger is ``holdfast``; fields stand in the message as
+``key=value`` and on the record as attributes, for JSON formatters.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+_stdlib: Final = logging.getLogger("holdfast")
+_METHODS: Final = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warning",
+    logging.ERROR: "error",
+}
+_ASKS: Final = ("is_enabled_for", "isEnabledFor")
+
+
+class LogSink:
+    """Writes each event as one log line. Safe to share between threads.
+
+    Args:
+        logger: A structlog logger, or a standard ``logging.Logger``; ``None`` follows the application's configuration.
+    """
+
+    __slots__ = ("_given", "_structlog")
+
+    def __init__(self, logger: Any = None) -> None:  # noqa: ANN401 - structlog loggers share no type
+        """Take the application's logger, or find one at each event."""
+        self._given = logger
+        self._structlog = structlog.get_logger("holdfast")
+
+    def enabled(self, level: int) -> bool:
+        """Say whether the logger wants events of this level; one that cannot tell is taken to want all."""
+        logger = self._logger()
+        if isinstance(logger, logging.Logger):
+            return logger.isEnabledFor(level)
+        bound = logger.bind()
+        # Asked of the class, because structlog.BoundLogger makes a logging method of any name it is asked for.
+        name = next((name for name in _ASKS if hasattr(type(bound), name)), None)
+        return True if name is None else bool(getattr(bound, name)(level))
+
+    def emit(self, event: str, level: int, fields: dict[str, Any]) -> None:
+        """Write one event."""
+        logger = self._logger()
+        if isinstance(logger, logging.Logger):
+            logger.log(level, "%s %s", event, _Pairs(fields), extra=fields)
+            return
+        getattr(logger, _METHODS[level])(event, **fields)
+
+    def _logger(self) -> Any:  # noqa: ANN401 - as above
+        if self._given is not None:
+            return self._given
+        return self._structlog if structlog.is_configured() else _stdlib
+
+
+class _Pairs:
+    """Fields as ``key=value`` words, rendered only where a handler formats the line."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={json.dumps(value)}" for name, value in self._fields.items())

@@ -1,0 +1,143 @@
+"""The request body, made ready to be sent more than once.
+
+aiohttp closes a payload when its request ends, and the second time it is given the same file or ``BytesIO`` it sends
+an empty body without an error. So the body becomes one payload, once, before the first attempt, and this wrapper keeps
+it open between attempts. aiohttp's own payloads rewind when they are written again; what cannot rewind is sent once.
+
+The wrapper also notes when writing begins. A request whose body was never begun cannot have taken effect, because its
+announced length never arrived: that is proof that costs nothing, where aiohttp's trace hooks cost 17 % of a call.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import FormData, MultipartWriter
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import (
+    PAYLOAD_REGISTRY,
+    BytesPayload,
+    IOBasePayload,
+    Payload,
+)
+from aiohttp.payload import (
+    LookupError as UnknownBodyError,
+)
+from multidict import CIMultiDict
+
+
+class RequestBody(Payload):
+    """A body that can be written on every attempt, where its source allows. Confined to one event loop."""
+
+    def __init__(self, source: Payload) -> None:
+        """Wrap a payload; its headers, size and encoding stay as they are."""
+        super().__init__(None)
+        self._source = source
+        self._rewinds = _rewinds(source)
+        self.writes = 0
+        """How often writing it has begun."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the whole body can be written (again): it rewinds, or was never begun."""
+        return self._rewinds or self.writes == 0
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """Headers of the source, which aiohttp may add to."""
+        return self._source.headers
+
+    @property
+    def content_type(self) -> str:
+        """Content type of the source."""
+        return self._source.content_type
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to send; ``None`` where only the end will tell."""
+        return self._source.size
+
+    @property
+    def filename(self) -> str | None:
+        """File name of the source."""
+        return self._source.filename
+
+    @property
+    def encoding(self) -> str | None:
+        """Text encoding of the source."""
+        return self._source.encoding
+
+    @property
+    def consumed(self) -> bool:
+        """Whether the source has run dry; aiohttp asks before it follows a redirect with the body."""
+        return not self.replayable or self._source.consumed
+
+    @property
+    def autoclose(self) -> bool:
+        """Never: the call closes the source when it ends."""
+        return True
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Read the source as text."""
+        return self._source.decode(encoding, errors)
+
+    async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Read the source as bytes."""
+        return await self._source.as_bytes(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole source."""
+        self.writes += 1
+        await self._source.write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the source, at most so many bytes."""
+        self.writes += 1
+        await self._source.write_with_length(writer, content_length)
+
+    async def close(self) -> None:
+        """Do nothing: aiohttp calls this after each attempt."""
+
+    async def release(self) -> None:
+        """Close the source, as aiohttp does with what it was given to send. Called once, when the call has ended."""
+        if not self._source.autoclose:
+            await self._source.close()
+
+
+def body_from(data: Any) -> RequestBody | None:  # noqa: ANN401 - whatever aiohttp accepts as data=
+    """Turn ``data=`` into a body, the way aiohttp would.
+
+    Raises:
+        TypeError: aiohttp cannot send this type of value.
+    """
+    if data is None:
+        return None
+    if isinstance(data, FormData):
+        return RequestBody(data())
+    if isinstance(data, Payload):
+        return RequestBody(data)
+    try:
+        return RequestBody(PAYLOAD_REGISTRY.get(data, disposition=None))
+    except UnknownBodyError:
+        return RequestBody(FormData(data)())
+
+
+def json_body(value: Any, dumps: Callable[[Any], str | bytes]) -> RequestBody:  # noqa: ANN401 - what dumps accepts
+    """Serialize ``json=`` once, so that the bytes are the same on every attempt."""
+    written = dumps(value)
+    content = written.encode() if isinstance(written, str) else written
+    return RequestBody(BytesPayload(content, content_type="application/json", encoding="utf-8"))
+
+
+def _rewinds(source: Payload) -> bool:
+    if isinstance(source, BytesPayload):
+        return True
+    if isinstance(source, MultipartWriter):
+        return all(_rewinds(part) for part, *_ in source)
+    return isinstance(source, IOBasePayload) and _seekable(source)
+
+
+def _seekable(source: IOBasePayload) -> bool:
+    try:
+        return bool(source._value.seekable())  # noqa: SLF001 - aiohttp gives no other way to the file it holds
+    except (AttributeError, ValueError):
+        return False

@@ -1,0 +1,175 @@
+"""One aiohttp send per attempt, and what came of it.
+
+The status of a response counts as soon as its head is here. Of an error's body at most 64 KiB are read for
+classification and put back, so that the caller can still read or stream the whole of it; a discarded response gives
+its connection back before the pause.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.typedefs import LooseHeaders
+from multidict import CIMultiDict
+
+from holdfast.core.error_body import ERROR_BODY_LIMIT
+from holdfast.protocols import Answer, Fault
+from holdfast.transport.body import RequestBody
+from holdfast.transport.faults import fault_of, without_address
+from holdfast.transport.single_send import SECRET_HEADERS, SingleSend, unwrapped
+from holdfast.transport.whole_body import put_back, read_whole
+
+ERROR_BODY_WAIT_S: Final = 5.0
+"""An error's body that drips more slowly than this is classified by what has come: its status says enough."""
+
+LOOKUP_BODY_LIMIT: Final = 1024 * 1024
+"""A lookup's answer is one resource or one page of them."""
+
+_NEVER_ROUND_UP: Final = float("inf")
+_OF_THE_BODY: Final = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "expect"})
+_OF_A_LOOKUP: Final = frozenset(
+    {"headers", "auth", "cookies", "proxy", "proxy_auth", "proxy_headers", "ssl", "ssl_context", "verify_ssl"}
+    | {"fingerprint", "server_hostname", "trace_request_ctx", "skip_auto_headers"}
+)
+
+Send = Callable[..., Awaitable[aiohttp.ClientResponse]]
+
+
+@dataclass(slots=True, kw_only=True)
+class HttpExchange:
+    """Sends the attempts of one call through aiohttp. Confined to one event loop."""
+
+    send_request: Send
+    """The session's own method, bound to method and address; called once per attempt."""
+
+    get: Send
+    """The session's ``get``, for lookups."""
+
+    options: dict[str, Any]
+    """The caller's keywords, less those that differ between attempts."""
+
+    middlewares: tuple[aiohttp.ClientMiddlewareType, ...]
+    timeout: aiohttp.ClientTimeout
+    body: RequestBody | None = None
+    read_body: bool = False
+    key_header: str | None = None
+    status: int | None = None
+    """Status of the attempt in flight, from the moment its head is here."""
+
+    _guard: SingleSend = field(default_factory=SingleSend)
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent once more, byte for byte."""
+        return self.body is None or self.body.replayable
+
+    @property
+    def bytes_sent(self) -> bool | None:
+        """Whether any of the attempt in flight has left this process: ``False`` is proof, ``None`` is not known."""
+        return self._guard.bytes_sent
+
+    async def send(self, total_s: float, connect_s: float) -> Answer | Fault:
+        """Make one attempt, within limits in seconds. Cancellation passes at once."""
+        self.status = None
+        self._guard = SingleSend(self._secret_headers(), self.body)
+        chain = (self._guard, *self.middlewares)
+        try:
+            response = await self.send_request(
+                timeout=self._timeout(total_s, connect_s), middlewares=chain, **self.options
+            )
+        except Exception as error:  # noqa: BLE001 - every failure is a row of the table, the last row takes the rest
+            return fault_of(without_address(unwrapped(error)), bytes_sent=self._evidence(error))
+        finally:
+            # aiohttp refuses a tracker that has seen a request.
+            self.options.pop("upload_tracker", None)
+        self.status = response.status
+        return await self._answer(response)
+
+    async def look_up(self, path: str, total_s: float, connect_s: float) -> Answer | Fault:
+        """GET an address and read the whole answer. It is safe to make, whatever became of the call."""
+        options = {name: value for name, value in self.options.items() if name in _OF_A_LOOKUP}
+        options["headers"] = self._lookup_headers(options.get("headers"))
+        guard = SingleSend()
+        try:
+            response = await self.get(
+                path,
+                timeout=self._timeout(total_s, connect_s),
+                middlewares=(guard, *self.middlewares),
+                allow_redirects=False,
+                raise_for_status=False,
+                **options,
+            )
+            return await _whole(response, on_a_wire=guard.reached)
+        except Exception as error:  # noqa: BLE001 - as in send
+            return fault_of(unwrapped(error), bytes_sent=None)
+
+    def discard(self, ended: Answer | Fault) -> None:
+        """Give back the connection of an answer that the caller will not see."""
+        if isinstance(ended, Answer) and ended.response is not None:
+            # release() keeps the connection when the body has ended, and close() is the only way when it has not.
+            response = ended.response
+            response.release() if response.content.at_eof() else response.close()
+
+    async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
+        redirects = tuple(hop.status for hop in response.history)
+        answer = Answer(response.status, response.headers, redirects=redirects, response=response)
+        try:
+            if 200 <= response.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
+                answer.unreadable = self.read_body and not await read_whole(response, on_a_wire=self._guard.reached)
+            elif response.status > 304:  # noqa: PLR2004 - a redirect's body says nothing, and the others have none
+                answer.body = await _peek(response)
+        except BaseException:
+            response.close()
+            raise
+        return answer
+
+    def _evidence(self, error: Exception) -> bool | None:
+        # Where a test library has put itself in aiohttp's place, the guard is never asked, and proves nothing.
+        bypassed = not self._guard.reached and isinstance(error, aiohttp.ClientError | OSError)
+        return None if bypassed else self._guard.bytes_sent
+
+    def _timeout(self, total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
+        given = self.timeout
+        return aiohttp.ClientTimeout(
+            total=total_s,
+            # aiohttp takes 0 for "no limit", and so does a drop-in.
+            connect=min(given.connect, connect_s) if given.connect else connect_s,
+            sock_connect=given.sock_connect,
+            sock_read=given.sock_read,
+            # aiohttp rounds timers of 5 s and above up to a whole second of the loop's clock; the deadline is exact.
+            ceil_threshold=_NEVER_ROUND_UP,
+        )
+
+    def _secret_headers(self) -> frozenset[str]:
+        return SECRET_HEADERS if self.key_header is None else SECRET_HEADERS | {self.key_header.lower()}
+
+    def _lookup_headers(self, given: LooseHeaders | None) -> CIMultiDict[str]:
+        headers = CIMultiDict(given or ())
+        for name in _OF_THE_BODY if self.key_header is None else (*_OF_THE_BODY, self.key_header):
+            headers.popall(name, None)
+        return headers
+
+
+async def _peek(response: aiohttp.ClientResponse, limit: int = ERROR_BODY_LIMIT) -> bytes:
+    """Read the head of a body and put it back. What cannot be read is left out: the status alone is an answer."""
+    taken = bytearray()
+    try:
+        async with asyncio.timeout(ERROR_BODY_WAIT_S):
+            while len(taken) < limit and (chunk := await response.content.read(limit - len(taken))):
+                taken += chunk
+    except Exception:  # noqa: BLE001, S110 - as above; the caller meets the failure himself when he reads on
+        pass
+    put_back(response.content, bytes(taken))
+    return bytes(taken)
+
+
+async def _whole(response: aiohttp.ClientResponse, *, on_a_wire: bool) -> Answer:
+    answer = Answer(response.status, response.headers, response=response)
+    if (response.content_length or 0) > LOOKUP_BODY_LIMIT or not await read_whole(response, on_a_wire=on_a_wire):
+        response.close()
+        answer.unreadable = True
+        return answer
+    answer.body = await response.read()
+    return answer

@@ -1,0 +1,99 @@
+"""The guard against aiohttp's hidden re-send, and against secrets that follow a redirect.
+
+``ClientSession._request`` sends GET, HEAD, OPTIONS, TRACE, PUT and DELETE once more by itself after
+``ServerDisconnectedError`` or ``ClientOSError``, on fresh connections too: 3 attempts become 6 requests, and one
+capture becomes two. The only switch is private. The public way is a client middleware, outermost in the chain, that
+turns these two into an error of our own on the way out; the exchange turns it back.
+
+On a redirect to another origin aiohttp drops Authorization and Cookie only. The guard also drops idempotency keys and
+API keys.
+"""
+
+from typing import Final
+
+from aiohttp import (
+    ClientError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ServerDisconnectedError,
+)
+from yarl import URL
+
+from holdfast.transport.body import RequestBody
+
+SECRET_HEADERS: Final = frozenset({"idempotency-key", "x-api-key", "api-key", "x-auth-token"})
+"""Headers that must not reach another origin, besides those that aiohttp drops and the provider's key header."""
+
+
+class HeldBackError(ClientError):
+    """Carries a failure past aiohttp's re-send. Never seen outside the transport."""
+
+    def __init__(self, error: Exception) -> None:
+        """Keep the failure as it was."""
+        super().__init__()
+        self.error = error
+
+
+class SingleSend:
+    """Client middleware for one attempt: sends once per hop, keeps secrets at home, and knows what was sent.
+
+    Confined to one event loop.
+    """
+
+    __slots__ = ("_body", "_home", "_hops", "_replaced", "_secret_headers", "_writes_before")
+
+    def __init__(self, secret_headers: frozenset[str] = SECRET_HEADERS, body: RequestBody | None = None) -> None:
+        """Name the headers, in lower case, that must not reach another origin, and the body of the attempt."""
+        self._secret_headers = secret_headers
+        self._body = body
+        self._writes_before = 0 if body is None else body.writes
+        self._replaced = False
+        self._home: URL | None = None
+        self._hops = 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether aiohttp got as far as sending a hop through the guard."""
+        return self._hops > 0
+
+    @property
+    def bytes_sent(self) -> bool | None:
+        """Whether any of the attempt has left this process: ``False`` is proof that none did, ``None`` is not known.
+
+        A request whose body was never begun is proof, unless a middleware has put another body in its place. After a
+        redirect the first hop has been sent, and answered.
+        """
+        if self._hops != 1:
+            return self._hops > 1
+        if self._body is None or self._replaced or self._body.size == 0:
+            return None
+        return self._body.writes > self._writes_before
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send one hop.
+
+        Raises:
+            HeldBackError: The connection was lost; aiohttp would have sent again.
+        """
+        self._hops += 1
+        self._keep_secrets_home(request)
+        try:
+            return await handler(request)
+        except (ClientOSError, ServerDisconnectedError) as error:
+            raise HeldBackError(error) from None
+        finally:
+            self._replaced = self._body is not None and request.body is not self._body
+
+    def _keep_secrets_home(self, request: ClientRequest) -> None:
+        if self._home is None:
+            self._home = request.url
+        elif self._home.origin() != request.url.origin():
+            for name in [name for name in request.headers if name.lower() in self._secret_headers]:
+                del request.headers[name]
+
+
+def unwrapped(error: Exception) -> Exception:
+    """Give the failure that was held back, or the one that was not."""
+    return error.error if isinstance(error, HeldBackError) else error

@@ -1,0 +1,234 @@
+"""The log events of a call: one verdict each, in the shape that is shipped, at the level that is promised."""
+
+import json
+import logging
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any, Final
+
+import jsonschema
+import pytest
+from tests.support import AT_ONCE, Behaviour, Peer, answer, cut, drop, hang, run, said
+
+from holdfast import Policy, Provider, ResilientSession
+from holdfast.core.redact import EVENT_KEYS
+from holdfast.providers import FIANT, FINIX, GENERIC
+from holdfast.testing import RecordedEvent, RecordingSink
+
+SCHEMA: Final = json.loads(files("holdfast").joinpath("telemetry/events.schema.json").read_text(encoding="utf-8"))
+VALIDATOR: Final = jsonschema.Draft202012Validator(SCHEMA)
+ERROR: Final = {"logref": "L1", "code": "SOME_CODE", "message": "in words"}
+DECLINE: Final = {"failure_code": "INSUFFICIENT_FUNDS", **ERROR}
+
+INFO, WARNING, LOUD = logging.INFO, logging.WARNING, logging.ERROR
+
+
+def check(sink: RecordingSink) -> None:
+    """Hold every event to the schema, to the allow-list and to plain JSON."""
+    assert sink.events
+    for recorded in sink.events:
+        VALIDATOR.validate({"event": recorded.event, **recorded.fields})
+        assert json.loads(json.dumps(recorded.fields, allow_nan=False)) == recorded.fields
+        assert recorded.fields.keys() <= EVENT_KEYS
+        assert None not in recorded.fields.values()
+
+
+async def events_of(
+    script: list[Behaviour],
+    *,
+    provider: Provider = GENERIC,
+    policy: Policy = AT_ONCE,
+    path: str = "/pay",
+    **options: Any,
+) -> RecordingSink:
+    """Make one call, and keep its events."""
+    sink = RecordingSink()
+    method = options.pop("method", "POST")
+    async with (
+        Peer(*script) as peer,
+        ResilientSession(peer.url, provider=provider, policy=policy, sinks=[sink]) as session,
+    ):
+        with suppress(Exception):
+            await session.request(method, path, **options)
+    check(sink)
+    return sink
+
+
+ENDINGS: Final[list[tuple[str, list[Behaviour], dict[str, Any], int, tuple[str, str, str]]]] = [
+    ("success", [answer(201)], {}, INFO, ("success", "landed", "succeeded")),
+    ("success of a GET", [answer(200)], {"method": "GET"}, INFO, ("success", "none", "succeeded")),
+    ("success after a retry", [answer(429), answer(201)], {}, INFO, ("success", "landed", "succeeded")),
+    ("permanent", [said(400, ERROR)], {}, WARNING, ("permanent_failure", "none", "permanent")),
+    ("declined", [said(402, DECLINE)], {}, WARNING, ("permanent_failure", "none", "permanent")),
+    (
+        "conflict",
+        [said(409, ERROR)],
+        {"idempotency_key": "k"},
+        WARNING,
+        ("idempotency_conflict", "none", "conflict"),
+    ),
+    (
+        "conflict in doubt",
+        [drop(), answer(409)],
+        {"idempotency_key": "k"},
+        LOUD,
+        ("idempotency_conflict", "in_doubt", "conflict"),
+    ),
+    ("exhausted", [said(503, ERROR)], {"method": "GET"}, LOUD, ("retryable", "none", "attempts_exhausted")),
+    ("in doubt", [drop()], {}, LOUD, ("retryable", "in_doubt", "unsafe_to_resend")),
+    (
+        "past the deadline",
+        [hang()],
+        {"method": "GET", "policy": Policy(deadline=0.05)},
+        LOUD,
+        ("retryable", "none", "deadline"),
+    ),
+    (
+        "advised to wait too long",
+        [answer(429, retry_after="9999")],
+        {},
+        LOUD,
+        ("retryable", "none", "retry_after_too_long"),
+    ),
+    (
+        "landed, body lost",
+        [cut(201)],
+        {"provider": FIANT, "path": "/v1/transactions/deposits"},
+        WARNING,
+        ("success", "landed", "succeeded"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "level", "words"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS]
+)
+def test_each_call_ends_in_one_event_at_its_level(
+    script: list[Behaviour], options: dict[str, Any], level: int, words: tuple[str, str, str]
+) -> None:
+    """Operations would page somebody for a decline, or sleep through a payment in doubt."""
+    sink = run(events_of(script, **options))
+
+    (last,) = [event for event in sink.events if event.event == "outbound.call"]
+    assert last is sink.events[-1]
+    assert last.level == level
+    assert (last.fields["outcome"], last.fields["effect"], last.fields["stop_reason"]) == words
+
+
+def test_attempts_and_pauses_are_told_in_order() -> None:
+    """The log of a retried call would not show what was tried, how long each took and what was waited for."""
+    sink = run(events_of([said(429, ERROR), answer(425), answer(201)], operation="charge"))
+
+    first, retry = sink.events[0], sink.events[1]
+    assert [(event.event, event.level, event.fields.get("attempt")) for event in sink.events] == [
+        ("outbound.attempt", WARNING, 1),
+        ("outbound.retry", WARNING, 1),
+        ("outbound.attempt", WARNING, 2),
+        ("outbound.retry", WARNING, 2),
+        ("outbound.attempt", logging.DEBUG, 3),
+        ("outbound.call", INFO, None),
+    ]
+    assert {event.fields["operation"] for event in sink.events} == {"charge"}
+    assert len({event.fields["call_id"] for event in sink.events}) == 1
+    assert (first.fields["status"], first.fields["reason"], first.fields["logref"]) == (429, "rate_limited", "L1")
+    assert retry.fields["pause_s"] == 0.0
+
+
+def test_the_call_event_says_what_support_will_ask_for() -> None:
+    """A user on the phone with the provider would have neither logref, request id nor key at hand."""
+    body = {"total": 2, "_embedded": {"errors": [DECLINE, {**ERROR, "logref": "L2", "code": "OTHER"}]}}
+    behaviour = said(402, body, x_request_id="req-1")
+
+    sink = run(events_of([behaviour], provider=FINIX, path="/transfers?card=4111", json={"idempotency_id": "mine"}))
+
+    (event,) = sink.named("outbound.call")
+    elapsed, left = event.pop("elapsed_s"), event.pop("deadline_left_s")
+    assert (elapsed >= 0.0, left <= 300.0) == (True, True)
+    assert event.pop("call_id")
+    assert event.pop("host").startswith("127.0.0.1:")
+    assert event == {
+        "provider": "finix",
+        "method": "POST",
+        "path": "/transfers",
+        "attempts": 1,
+        "status": 402,
+        "outcome": "permanent_failure",
+        "effect": "none",
+        "reason": "declined",
+        "stop_reason": "permanent",
+        "logref": "L1",
+        "logrefs": ["L1", "L2"],
+        "error_codes": ["SOME_CODE", "OTHER"],
+        "failure_code": "INSUFFICIENT_FUNDS",
+        "request_id": "req-1",
+        "idempotency_key": "mine",
+    }
+
+
+def test_a_sink_gets_a_copy_of_its_own() -> None:
+    """A sink that adds or removes fields would change what the next one writes."""
+
+    class Greedy(RecordingSink):
+        def emit(self, event: str, level: int, fields: dict[str, Any]) -> None:
+            fields.clear()
+            super().emit(event, level, fields)
+
+    first, second = Greedy(), RecordingSink()
+
+    async def scenario() -> None:
+        async with Peer(answer()) as peer, ResilientSession(peer.url, sinks=[first, second]) as session:
+            await session.get("/")
+
+    run(scenario())
+
+    check(second)
+
+
+class Broken(RecordingSink):
+    def __init__(self, *, asks: bool) -> None:
+        super().__init__()
+        self._asks = asks
+
+    def enabled(self, level: int) -> bool:
+        if self._asks:
+            raise LookupError(level)
+        return True
+
+    def emit(self, event: str, level: int, fields: dict[str, Any]) -> None:
+        raise LookupError(event, level, fields)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_sink_that_raises_costs_nothing(caplog: pytest.LogCaptureFixture, *, asks: bool) -> None:
+    """A full disk under the log would turn payments made into payments failed."""
+    second = RecordingSink()
+
+    async def scenario() -> int:
+        sinks = [Broken(asks=asks), second]
+        async with (
+            Peer(answer(429), answer()) as peer,
+            ResilientSession(peer.url, policy=AT_ONCE, sinks=sinks) as session,
+        ):
+            return (await session.get("/")).status
+
+    with caplog.at_level(logging.WARNING, "holdfast"):
+        status = run(scenario())
+
+    assert status == 200
+    assert len(second.named("outbound.call")) == 1
+    assert "sink Broken failed with LookupError" in caplog.text
+
+
+def test_fields_are_not_gathered_for_a_level_nobody_wants() -> None:
+    """Debug lines that nobody reads would be paid for by every call."""
+    sink = RecordingSink(level=logging.INFO)
+
+    run_events = run(_quiet(sink))
+
+    assert [event.event for event in run_events] == ["outbound.call"]
+
+
+async def _quiet(sink: RecordingSink) -> list[RecordedEvent]:
+    async with Peer(answer()) as peer, ResilientSession(peer.url, sinks=[sink]) as session:
+        await session.get("/")
+    return sink.events

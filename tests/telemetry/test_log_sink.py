@@ -1,0 +1,268 @@
+"""Events as log lines: through structlog where the application configured it, else through ``logging``."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+import structlog
+from tests.support import AT_ONCE, Behaviour, Peer, answer, failure, report, run, said
+from tests.telemetry.test_events import check
+
+from holdfast import PermanentFailureError, ResilientSession
+from holdfast.core.redact import TEXT_LIMIT
+from holdfast.telemetry.structlog import LogSink
+from holdfast.testing import RecordingSink
+
+
+@pytest.fixture(autouse=True)
+def clean_structlog() -> Iterator[None]:
+    """Begin and end with a structlog that nobody has configured."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+async def make_calls(*script: Behaviour, **options: Any) -> int:
+    """Make one call."""
+    async with Peer(*script) as peer, ResilientSession(peer.url, policy=AT_ONCE, **options) as session:
+        return (await session.get("/pay")).status
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    """Read JSON lines."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def configure(out: io.StringIO, wrapper: Any) -> None:
+    """Configure structlog as applications do."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
+        wrapper_class=wrapper,
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "expected"),
+    [
+        (structlog.make_filtering_bound_logger(logging.DEBUG), ["outbound.attempt", "outbound.call"]),
+        (structlog.make_filtering_bound_logger(logging.INFO), ["outbound.call"]),
+        (structlog.make_filtering_bound_logger(logging.ERROR), []),
+        (structlog.BoundLogger, ["outbound.attempt", "outbound.call"]),
+    ],
+    ids=["debug", "info", "error", "BoundLogger"],
+)
+def test_a_configured_structlog_gets_the_events(
+    wrapper: Any, expected: list[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An application that logs JSON would find our lines in another format, or twice."""
+    out = io.StringIO()
+    configure(out, wrapper)
+
+    run(make_calls(answer()))
+
+    assert [line["event"] for line in lines_of(out.getvalue())] == expected
+    assert all(line["provider"] == "generic" for line in lines_of(out.getvalue()))
+    assert (capsys.readouterr().out, caplog.records) == ("", [])
+
+
+def test_a_structlog_over_logging_gets_the_events(caplog: pytest.LogCaptureFixture) -> None:
+    """The most common set-up, structlog in front of the standard library, would lose our lines."""
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+    with caplog.at_level(logging.INFO):
+        run(make_calls(answer()))
+
+    (record,) = caplog.records
+    assert (record.message, record.levelno) == ("outbound.call", logging.INFO)
+
+
+def test_structlog_may_be_configured_after_the_session_was_made() -> None:
+    """A session made at import time would log nothing that the application wants to see."""
+    out = io.StringIO()
+
+    async def scenario() -> None:
+        async with Peer(answer()) as peer, ResilientSession(peer.url) as session:
+            configure(out, structlog.make_filtering_bound_logger(logging.INFO))
+            await session.get("/pay")
+
+    run(scenario())
+
+    assert [line["event"] for line in lines_of(out.getvalue())] == ["outbound.call"]
+
+
+def test_bound_context_stands_in_the_line() -> None:
+    """The request id that the application bound would be missing from the call it caused."""
+    out = io.StringIO()
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(out),
+    )
+
+    async def scenario() -> None:
+        with structlog.contextvars.bound_contextvars(request_id="inbound-1"):
+            await make_calls(answer())
+
+    run(scenario())
+
+    assert [line["request_id"] for line in lines_of(out.getvalue())] == ["inbound-1"]
+
+
+def test_capture_logs_works() -> None:
+    """A user's own tests could not look at our events with structlog's own tool."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+
+    with structlog.testing.capture_logs() as captured:
+        run(make_calls(answer(429), answer()))
+
+    assert [(line["event"], line["log_level"]) for line in captured] == [
+        ("outbound.attempt", "warning"),
+        ("outbound.retry", "warning"),
+        ("outbound.attempt", "debug"),
+        ("outbound.call", "info"),
+    ]
+
+
+def test_an_unconfigured_structlog_prints_nothing(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A command-line tool's output would be mixed with debug lines of a library below it."""
+    with caplog.at_level(logging.INFO, "holdfast"):
+        run(make_calls(answer(429), answer()))
+
+    assert capfd.readouterr().out == ""
+    assert [record.name for record in caplog.records] == ["holdfast"] * 3
+    assert [record.getMessage().split()[0] for record in caplog.records] == [
+        "outbound.attempt",
+        "outbound.retry",
+        "outbound.call",
+    ]
+
+
+def test_a_standard_record_carries_the_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """A JSON formatter would have to parse our message text."""
+    with caplog.at_level(logging.INFO, "holdfast"):
+        run(make_calls(answer()))
+
+    (record,) = caplog.records
+    assert vars(record)["outcome"] == "success"
+    assert 'outcome="success" effect="none" reason="ok" stop_reason="succeeded"' in record.getMessage()
+
+
+def test_a_given_standard_logger_is_used(caplog: pytest.LogCaptureFixture) -> None:
+    """The application that sorts its logs by name could not name ours."""
+    logger = logging.getLogger("payments.outbound")
+
+    with caplog.at_level(logging.WARNING, "payments.outbound"):
+        run(make_calls(answer(400), sinks=[LogSink(logger)]))
+
+    assert [(record.name, record.levelname) for record in caplog.records] == [("payments.outbound", "WARNING")] * 2
+
+
+def test_a_given_structlog_logger_is_used_with_what_is_bound_to_it() -> None:
+    """The application's own bound values would be lost on exactly the lines that leave the house."""
+    out = io.StringIO()
+    configure(io.StringIO(), structlog.BoundLogger)
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(out),
+        processors=[structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    ).bind(service="shop")
+
+    run(make_calls(answer(), sinks=[LogSink(logger)]))
+
+    assert [(line["event"], line["service"]) for line in lines_of(out.getvalue())] == [("outbound.call", "shop")]
+
+
+def test_a_raising_processor_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in the application's log set-up would turn payments made into payments failed."""
+
+    def fail(*_: object) -> Any:
+        raise LookupError
+
+    structlog.configure(processors=[fail], wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+
+    with caplog.at_level(logging.WARNING, "holdfast"):
+        assert run(make_calls(answer())) == 200
+
+    assert "sink LogSink failed with LookupError" in caplog.text
+
+
+SHAPES: Final = {
+    "embedded": ({"total": 1, "_embedded": {"errors": [{"logref": "L1", "message": "m"}]}}, ["L1"]),
+    "single": ({"logref": "L1", "message": "m"}, ["L1"]),
+    "nested": ({"logref": "L0", "message": "m", "_embedded": {"errors": [{"logref": "L1"}]}}, ["L0", "L1"]),
+    "array": ([{"logref": "L1", "message": "m"}, {"logref": "L2", "message": "m"}], ["L1", "L2"]),
+    "integer": ({"logref": 42, "message": "m"}, ["42"]),
+    "object": ({"_embedded": {"errors": [{"logref": {"logref": "L1"}, "message": "m"}]}}, ["L1"]),
+    "repeated": ([{"logref": "L1", "message": "m"}, {"logref": "L1", "message": "n"}], ["L1"]),
+    "many": ([{"logref": f"L{n}", "message": "m"} for n in range(100)], [f"L{n}" for n in range(32)]),
+    "empty": ({"logref": "", "message": "m"}, []),
+    "none": ({"message": "m"}, []),
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), SHAPES.values(), ids=SHAPES)
+def test_every_logref_stands_in_event_and_report(body: Any, expected: list[str]) -> None:
+    """The one string that the provider's support asks for would be lost."""
+    sink = RecordingSink()
+
+    async def scenario() -> tuple[str, ...]:
+        async with Peer(said(400, body)) as peer, ResilientSession(peer.url, sinks=[sink]) as session:
+            return report(await session.get("/")).logrefs
+
+    logrefs = run(scenario())
+
+    check(sink)
+    for event in (*sink.named("outbound.call"), *sink.named("outbound.attempt")):
+        assert event.get("logrefs", []) == expected
+        assert event.get("logref") == (expected[0] if expected else None)
+    assert list(logrefs) == expected
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "a\nb\r\nc",
+        "\x1b[2J\x1b]0;owned\x07",
+        "\x00\x7f\x9b",
+        "\u202eevil\u2066",
+        "\u2028line",
+        "\ud800",
+        "x" * 2**20,
+        "\n" * 2**16,
+        "%s%n{0}",
+    ],
+    ids=["lines", "escape", "nul", "bidi", "separator", "surrogate", "megabyte", "newlines", "format"],
+)
+def test_a_hostile_value_does_no_harm(evil: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A provider, or whoever stands in between, could forge log lines or fill the disk."""
+    sink = RecordingSink()
+    body = {"logref": evil, "code": evil, "message": evil, "failure_code": evil}
+
+    async def scenario() -> BaseException:
+        behaviour = said(402, body, x_request_id=evil[:1000] if evil.isprintable() else "id-1")
+        async with Peer(behaviour) as peer, ResilientSession(peer.url, sinks=[sink, LogSink()]) as session:
+            return await failure(session.get("/", raise_for_status=True))
+
+    with caplog.at_level(logging.DEBUG, "holdfast"):
+        error = run(scenario())
+
+    check(sink)
+    assert isinstance(error, PermanentFailureError)
+    texts = [record.getMessage() for record in caplog.records] + [str(error), repr(error)]
+    assert len(texts) > 2
+    for text in texts:
+        assert len(text) < 16 * TEXT_LIMIT
+        assert text.isprintable()
+        text.encode()
