@@ -68,10 +68,7 @@ def test_the_lock_is_made_from_these_requirements() -> None:
 
     locked = locked_requirements()
 
-    assert locked == {
-        (library_of(requirement), range_of(requirement), marker)
-        for requirement, marker in declared
-    }
+    assert locked == {(library_of(requirement), range_of(requirement), marker) for requirement, marker in declared}
 
 
 def test_the_lock_names_public_hosts_only() -> None:

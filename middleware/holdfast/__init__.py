@@ -16,9 +16,11 @@ from holdfast.errors import (
 )
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.policy import CircuitBreaker, Policy, RetryBudget
+from holdfast.protocols import EventSink
 from holdfast.providers.provider import KeySlot, Lookup, Provider
 from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail, report_of
 from holdfast.session import ResilientSession
+from holdfast.telemetry.structlog import LogSink
 
 __version__ = "0.1.0"
 
@@ -31,9 +33,11 @@ __all__ = [
     "DeadlineExceededError",
     "Effect",
     "ErrorDetail",
+    "EventSink",
     "HoldfastError",
     "IdempotencyConflictError",
     "KeySlot",
+    "LogSink",
     "Lookup",
     "Outcome",
     "PermanentFailureError",

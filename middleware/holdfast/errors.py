@@ -7,7 +7,7 @@ aiohttp's own.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -20,38 +20,46 @@ _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
 
 
 class HoldfastError(aiohttp.ClientError):
-    """Base of everything that holdfast raises by itself.
+    """Base of everything that holdfast raises by itself."""
 
-    Attributes:
-        report: The record of the call; ``None`` only where no call had begun.
-    """
+    _holdfast_report: CallReport | None = None
 
-    report: CallReport | None = None
+    @property
+    def report(self) -> CallReport | None:
+        """The record of the call; ``None`` only where no call had begun."""
+        return self._holdfast_report
 
     def __repr__(self) -> str:
         """Name the class and say what ``str`` says, and nothing else."""
         return f"{type(self).__name__}({str(self)!r})"
 
 
-class DeadlineExceededError(HoldfastError, TimeoutError):
+class _OfACallError(HoldfastError):
+    """Base of errors that only a call can end in."""
+
+    @property
+    def report(self) -> CallReport:
+        """The record of the call."""
+        return cast(CallReport, self._holdfast_report)
+
+
+class DeadlineExceededError(_OfACallError, TimeoutError):
     """Raised when the call's time ran out before an answer came.
 
     ``report.effect`` says whether the provider may have acted; ``in_doubt`` calls can be looked up later with
     ``ResilientSession.reconcile``.
     """
 
-    def __init__(self, report: CallReport | None = None) -> None:
+    def __init__(self, report: CallReport) -> None:
         """Keep the record of the call that ran out of time."""
         super().__init__()
-        self.report = report
+        self._holdfast_report = report
 
     def __str__(self) -> str:
         """Name the call, the time it took and its effect."""
-        if self.report is None:
-            return "the deadline passed before anything was sent"
         return f"{_headline(self.report)} after {self.report.elapsed_s:.3f} s"
 
-    def __reduce__(self) -> tuple[type[Self], tuple[CallReport | None]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[CallReport]]:
         """Pickle by the report alone."""
         return type(self), (self.report,)
 
@@ -64,7 +72,7 @@ class _NotSentError(HoldfastError):
         super().__init__(origin, retry_after)
         self.origin = origin
         self.retry_after = retry_after
-        self.report = report
+        self._holdfast_report = report
 
     def __str__(self) -> str:
         """Name the peer and the wait."""
@@ -104,7 +112,7 @@ class RateLimitedError(_NotSentError):
     _why = "rate limit closed for"
 
 
-class AnswerError(HoldfastError, aiohttp.ClientResponseError):
+class AnswerError(_OfACallError, aiohttp.ClientResponseError):
     """Base of the errors that stand for an answer; raised only where ``raise_for_status`` asks for it.
 
     ``request_info`` holds the method and the address without query, and no headers. ``headers`` are the response's,
@@ -115,8 +123,6 @@ class AnswerError(HoldfastError, aiohttp.ClientResponseError):
         message: Its reason phrase.
     """
 
-    report: CallReport
-
     def __init__(
         self, report: CallReport, *, status: int = 0, message: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
@@ -125,7 +131,7 @@ class AnswerError(HoldfastError, aiohttp.ClientResponseError):
         request_info = aiohttp.RequestInfo(url, report.method, _NO_HEADERS, url)
         kept = None if headers is None else CIMultiDictProxy(CIMultiDict(headers))
         aiohttp.ClientResponseError.__init__(self, request_info, (), status=status, message=message, headers=kept)
-        self.report = report
+        self._holdfast_report = report
 
     def __str__(self) -> str:
         """Name the call, its outcome and what to quote to the provider's support."""

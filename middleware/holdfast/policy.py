@@ -27,6 +27,11 @@ def _whole(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
 
 
+def _one_of(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__} or None, got {value!r}")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
@@ -141,3 +146,6 @@ class Policy:
         _within("backoff_max", self.backoff_max, 0.0)
         if self.max_concurrency is not None:
             _whole("max_concurrency", self.max_concurrency)
+        _one_of("retry_budget", self.retry_budget, RetryBudget)
+        _one_of("breaker", self.breaker, CircuitBreaker)
+        _one_of("read_body", self.read_body, bool)

@@ -4,10 +4,10 @@ A shell: it reads the caller's keywords, hands one call to the engine, and gives
 an aiohttp session and passes everything that is not a request through to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import aiohttp
 from aiohttp.client import _RequestContextManager  # the type a request has; it is a coroutine and a context manager
@@ -234,14 +234,13 @@ class ResilientSession:
         return response
 
     async def _raise_if_asked(self, asked: Any, call: Call, response: aiohttp.ClientResponse) -> None:  # noqa: ANN401
-        if asked is None:
-            asked = self.client.raise_for_status
-        if callable(asked):
-            await asked(response)
+        check = self.client.raise_for_status if asked is None else asked
+        if callable(check):
+            await cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], check)(response)
             return
         # A redirect that the caller did not want followed is an answer to him; to FINIX and FIANT it is a failure.
         failed = call.outcome is not Outcome.SUCCESS and (response.status >= 400 or not self._provider.follow_redirects)  # noqa: PLR2004
-        if not asked or not failed:
+        if not check or not failed:
             return
         response.release()
         error = ANSWER_ERRORS[call.outcome]

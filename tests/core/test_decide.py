@@ -255,7 +255,7 @@ def test_polling_is_held_to_every_other_condition(change: Change, reason: StopRe
         (1, 0.0, 10.0, 10.0),
         (1, 1.0, 10.0, 12.5),
         (3, 0.5, 10.0, 11.25),
-        (1, 1.0, 0.0, 0.0),
+        (1, 1.0, 0.0, 0.5),
     ],
 )
 def test_the_pause_is_ours_unless_the_server_gave_one(

@@ -175,28 +175,34 @@ def test_a_key_only_ever_settles_doubts(answers: list[Classification]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect", "statuses", "expected"),
+    ("effect", "statuses", "method", "expected"),
     [
-        (NONE, (), NONE),
-        (IN_DOUBT, (), IN_DOUBT),
-        (LANDED, (), LANDED),
-        (NONE, (307,), NONE),
-        (NONE, (308, 307), NONE),
-        (IN_DOUBT, (307,), IN_DOUBT),
-        (LANDED, (308,), LANDED),
-        (NONE, (303,), LANDED),
-        (IN_DOUBT, (303,), LANDED),
-        (NONE, (307, 303), LANDED),
-        (NONE, (301,), IN_DOUBT),
-        (NONE, (302,), IN_DOUBT),
-        (NONE, (307, 302), IN_DOUBT),
-        (IN_DOUBT, (302,), IN_DOUBT),
+        (NONE, (), "POST", NONE),
+        (IN_DOUBT, (), "POST", IN_DOUBT),
+        (LANDED, (), "POST", LANDED),
+        (NONE, (307,), "POST", NONE),
+        (NONE, (308, 307), "POST", NONE),
+        (IN_DOUBT, (307,), "POST", IN_DOUBT),
+        (LANDED, (308,), "POST", LANDED),
+        (NONE, (303,), "POST", LANDED),
+        (IN_DOUBT, (303,), "POST", LANDED),
+        (NONE, (307, 303), "POST", LANDED),
+        (NONE, (303, 302), "POST", LANDED),
+        (NONE, (301,), "POST", IN_DOUBT),
+        (NONE, (302,), "POST", IN_DOUBT),
+        (NONE, (307, 302), "POST", IN_DOUBT),
+        (IN_DOUBT, (302,), "POST", IN_DOUBT),
+        (LANDED, (302,), "POST", IN_DOUBT),
+        (LANDED, (302, 303), "POST", IN_DOUBT),
+        (NONE, (302,), "PUT", NONE),
+        (LANDED, (301,), "PUT", LANDED),
+        (NONE, (303,), "PUT", LANDED),
     ],
 )
-def test_a_refusal_behind_a_redirect_does_not_speak_for_the_first_server(
-    effect: Effect, statuses: tuple[int, ...], expected: Effect
+def test_a_page_behind_a_redirect_does_not_speak_for_the_first_server(
+    effect: Effect, statuses: tuple[int, ...], method: str, expected: Effect
 ) -> None:
-    """A 302 turns the payment into a GET: the 404 of that page says nothing about the payment."""
-    joined_effect = after_redirects(effect, statuses)
+    """A 302 turns the payment into a GET: neither the 404 nor the 200 of that page says a thing about the payment."""
+    joined_effect = after_redirects(effect, statuses, method)
 
     assert joined_effect is expected

@@ -169,6 +169,26 @@ def test_the_lookup_goes_below_the_base_path_and_version() -> None:
     assert all(total <= 30.0 for _, total, _ in memory.asked[1:])
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_answer_in_doubt_is_given_back_once_a_lookup_takes_its_place(*, cancelled: bool) -> None:
+    """Each reconciled payment would keep the connection of the answer that nobody reads."""
+    doubtful = Answer(500, {})
+    body = b'{"id": "TR1", "state": "SUCCEEDED", "idempotency_id": "k"}'
+    memory = Memory([doubtful], [Answer(200, {}, body)], takes_s=1.0)
+    options: dict[str, Any] = {"method": "POST", "provider": FINIX, "lookup": FINIX.lookup, "key": KeyPlan("k")}
+
+    async def scenario() -> BaseException | None:
+        task = asyncio.ensure_future(drive(memory, policy=Policy(max_attempts=1), **options))
+        if cancelled:
+            await asyncio.sleep(1.5)
+            task.cancel()
+        await asyncio.wait([task])
+        return None if task.cancelled() else task.exception()
+
+    assert run_virtual(scenario()) is None
+    assert memory.discarded == [doubtful]
+
+
 def test_a_transport_that_fails_in_an_unforeseen_way_ends_the_call_with_a_report() -> None:
     """A bug of ours would leave a payment in flight with no trace of it."""
     sink = RecordingSink()

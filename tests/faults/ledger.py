@@ -13,7 +13,7 @@ class Request:
     """One request as the server received it."""
 
     head: bytes
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     complete: bool = False
     """Whether the whole of it was read; the handlers of some rows never read on."""
 

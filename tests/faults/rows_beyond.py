@@ -181,6 +181,7 @@ ANSWER: Final = (
         id="+B04",
         flavour="bad_chunk_later",
         place=server(dripping(_CHUNKED + b"3\r\n{}\n\r\nnonsense\r\n", 0.0005, at_once=len(_CHUNKED))),
+        ask=Ask(policy=SHORT),  # aiohttp closes the connection and leaves the reader waiting for its total timeout
         says=UNREAD,
     ),
     Row(
@@ -201,7 +202,8 @@ ANSWER: Final = (
         id="+B07",
         flavour="deflate_truncated",
         place=server(after_request(lambda body: whole(200, zlib.compress(body * 9)[:-9], content_encoding="deflate"))),
-        says=UNREAD,
+        reason="malformed_response",  # aiohttp raises before it gives the head out
+        says=_doubt("yes"),
     ),
     Row(
         id="+B07",

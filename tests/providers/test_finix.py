@@ -158,20 +158,30 @@ def test_the_payment_itself_tells_the_same_as_the_list(state: object, expected: 
 
 
 @pytest.mark.parametrize(
-    ("target", "collection", "next_path"),
+    ("target", "collection", "kind", "next_path"),
     [
-        (TRANSFER, "transfers", "/transfers/TR1"),
-        (AUTHORIZATION, "authorizations", "/authorizations/TR1"),
-        (REVERSAL, "transfers", "/transfers/TR1"),
+        (TRANSFER, "transfers", "DEBIT", "/transfers/TR1"),
+        (AUTHORIZATION, "authorizations", None, "/authorizations/TR1"),
+        (REVERSAL, "transfers", "REVERSAL", "/transfers/TR1"),
     ],
 )
 def test_each_kind_of_payment_is_found_in_its_own_collection(
-    target: LookupTarget, collection: str, next_path: str
+    target: LookupTarget, collection: str, kind: str | None, next_path: str
 ) -> None:
     """A refund is a transfer at Finix: looked for elsewhere it would stay in doubt for ever."""
-    findings = [lookup().read(target, 200, listed(name, resource("SUCCEEDED"))) for name in (collection, "disputes")]
+    found = resource("SUCCEEDED", type=kind)
+
+    findings = [lookup().read(target, 200, listed(name, found)) for name in (collection, "disputes")]
 
     assert findings == [at(SUCCEEDED, next_path), ABSENT]
+
+
+@pytest.mark.parametrize(("target", "kind"), [(REVERSAL, "DEBIT"), (REVERSAL, None), (TRANSFER, "REVERSAL")])
+def test_a_charge_does_not_settle_its_refund_under_the_same_key(target: LookupTarget, kind: str | None) -> None:
+    """Keys are unique per endpoint only: the charge would vouch for a refund that was lost, and nobody sends it."""
+    finding = lookup().read(target, 200, listed("transfers", resource("SUCCEEDED", type=kind)))
+
+    assert finding == ABSENT
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_an_error_body_that_stalls_is_judged_by_what_came() -> None:
     async def scenario() -> tuple[int, tuple[str, ...], BaseException | None]:
         stalling = drip(head_of(400, {"content-length": "1000"}) + json.dumps(REFUSAL).encode(), b"", 1.0)
         async with Peer(stalling) as peer, ResilientSession(peer.url) as session:
-            response = await session.get("/", timeout=aiohttp.ClientTimeout(total=0.2))
+            response = await session.get("/", timeout=aiohttp.ClientTimeout(total=0.5))
             try:
                 await response.read()
             except TimeoutError as error:

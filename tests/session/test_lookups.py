@@ -155,6 +155,24 @@ def test_a_lookup_ends_with_the_deadline() -> None:
     assert report(ended).effect is Effect.IN_DOUBT
 
 
+def test_a_lookup_that_is_redirected_is_not_followed() -> None:
+    """A hijacked answer would send the credentials elsewhere, and decide about the payment from there."""
+
+    async def scenario() -> tuple[int, aiohttp.ClientResponse | BaseException]:
+        async with Peer(choose=Bank()) as stranger:
+
+            def lure(seen: Seen) -> Behaviour:
+                return drop() if seen.method == "POST" else answer(307, location=f"{stranger.url}{seen.target}")
+
+            _, ended, _ = await pay(lure, RecordingSink())
+            return len(stranger.seen), ended
+
+    strangers, ended = run(scenario())
+
+    assert strangers == 0
+    assert report(ended).effect is Effect.IN_DOUBT
+
+
 def test_a_lookup_is_authenticated_but_carries_neither_key_nor_body() -> None:
     """The lookup would be refused, or taken for the payment itself."""
 

@@ -190,6 +190,18 @@ def test_a_serializer_to_bytes_is_used() -> None:
     assert run(scenario()) == [b"<5>"] * 2
 
 
+@pytest.mark.skipif(not hasattr(aiohttp, "UploadTracker"), reason="new in aiohttp 3.14.4")
+def test_a_tracker_of_the_callers_sees_the_first_attempt() -> None:
+    """Aiohttp refuses a tracker that has seen a request: the retry would end in its ``RuntimeError``."""
+
+    async def scenario() -> int:
+        async with Peer(drop(), answer()) as peer, ResilientSession(peer.url, policy=AT_ONCE) as session:
+            options: dict[str, Any] = {"upload_tracker": vars(aiohttp)["UploadTracker"]()}
+            return (await session.put("/", data=BLOB, **options)).status
+
+    assert run(scenario()) == 200
+
+
 @pytest.mark.parametrize("make", [stream, lambda: Pipe(b"chunk" * 3)], ids=["generator", "pipe"])
 def test_a_body_that_can_be_read_once_is_never_sent_twice(make: Callable[[], Any]) -> None:
     """The second request would carry an empty body under the same key, and the provider would believe it."""

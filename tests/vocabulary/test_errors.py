@@ -33,7 +33,6 @@ CONFLICT: Final = replace(
 )
 
 EVERY_ERROR: Final[list[tuple[HoldfastError, CallReport | None, str]]] = [
-    (DeadlineExceededError(), None, "the deadline passed before anything was sent"),
     (
         DeadlineExceededError(OUT_OF_TIME),
         OUT_OF_TIME,
@@ -133,6 +132,14 @@ def test_the_response_headers_are_there_for_the_caller_and_for_nobody_else(kind:
 
     assert living is not None
     assert (dict(living), living["x-request-id"], pickled) == (SECRETS, "85894-header", None)
+
+
+@pytest.mark.parametrize("kind", ANSWER_ERRORS.values())
+def test_an_answer_error_can_be_made_from_its_report_alone(kind: type[AnswerError]) -> None:
+    """Tests of the caller's own error handling must not need a response to make an error from."""
+    error = kind(DECLINED)
+
+    assert (error.report, error.status, error.message, error.headers) == (DECLINED, 0, "", None)
 
 
 def test_the_request_of_an_answer_error_is_named_without_its_headers() -> None:

@@ -13,7 +13,6 @@ from holdfast.errors import CircuitOpenError, DeadlineExceededError, PermanentFa
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.report import (
     REPORT_ATTRIBUTE,
-    AttemptReport,
     CallReport,
     Classification,
     ErrorDetail,
@@ -125,28 +124,32 @@ DETAILS: Final = st.builds(
     resources=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
     links=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
 )
+SECONDS: Final = st.floats(0, 1e9)
 ATTEMPTS: Final = st.builds(
-    AttemptReport,
-    started_s=st.floats(0, 300),
-    elapsed_s=st.floats(0, 300),
-    pause_s=st.none() | st.floats(0, 300),
+    lambda effect, seconds, status: replace(
+        FIRST, effect=effect, started_s=seconds, elapsed_s=seconds, pause_s=seconds, status=status
+    ),
+    st.sampled_from(Effect),
+    SECONDS,
+    st.none() | st.integers(100, 999),
 )
 REPORTS: Final = st.builds(
-    CallReport,
-    outcome=st.sampled_from(Outcome),
-    effect=st.sampled_from(Effect),
-    stop_reason=st.sampled_from(StopReason),
-    attempts=st.lists(
-        st.builds(
-            AttemptReport,
-            elapsed_s=st.floats(0, 300),
-            started_s=st.floats(0, 300),
-            pause_s=st.none() | st.floats(0, 300),
-        )
-    ).map(tuple),
-    errors=st.lists(DETAILS, max_size=2).map(tuple),
-    elapsed_s=st.floats(0, 300),
-    retry_after_s=st.none() | st.floats(0, 1e9),
+    lambda outcome, stop_reason, attempts, errors, url, seconds: replace(
+        DECLINED,
+        outcome=outcome,
+        stop_reason=stop_reason,
+        attempts=tuple(attempts),
+        errors=tuple(errors),
+        url=url,
+        elapsed_s=seconds,
+        retry_after_s=seconds,
+    ),
+    st.sampled_from(Outcome),
+    st.sampled_from(StopReason),
+    st.lists(ATTEMPTS, max_size=3),
+    st.lists(DETAILS, max_size=2),
+    st.text(max_size=10),
+    SECONDS,
 )
 
 
@@ -251,7 +254,6 @@ def test_a_detail_without_a_word_is_empty() -> None:
         (DeadlineExceededError(DOUBTFUL), DOUBTFUL),
         (CircuitOpenError("https://api.test", 1.0, DOUBTFUL), DOUBTFUL),
         (CircuitOpenError("https://api.test", 1.0), None),
-        (DeadlineExceededError(), None),
         (Ended(), None),
         (Ended(**{REPORT_ATTRIBUTE: None}), None),
         (Ended(**{REPORT_ATTRIBUTE: "a report"}), None),

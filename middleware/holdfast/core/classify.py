@@ -103,6 +103,7 @@ class _Facts:
     keyed: bool
     in_doubt: bool
     should_retry: str | None
+    key_words: tuple[str, ...]
 
     @property
     def known_before(self) -> bool:
@@ -115,7 +116,7 @@ def _is_2xx(status: int) -> bool:
 
 def _names_idempotency(facts: _Facts) -> bool:
     return any(
-        "idempot" in text.lower() or text == "ALREADY_IN_PROGRESS"
+        text == "ALREADY_IN_PROGRESS" or any(word in text.lower() for word in facts.key_words)
         for error in facts.errors
         for text in (error.code, error.message, error.field)
         if text is not None
@@ -198,7 +199,7 @@ def classify(
     if _is_2xx(status):
         return _success(status, method)
     errors = provider.decode_errors(body) if body else ()
-    facts = _Facts(status, errors, keyed, in_doubt, _should_retry(found))
+    facts = _Facts(status, errors, keyed, in_doubt, _should_retry(found), provider.key_words)
     outcome, reason = _outcome(facts, provider)
     return Classification(
         outcome=outcome,

@@ -109,6 +109,7 @@ def _wants_another(situation: Situation) -> bool:
 
 def _pause(situation: Situation) -> float:
     wait = situation.answer.retry_after
-    if wait is None:
+    if not wait:
+        # "At once" is no reason to come back all together: our own spread satisfies it too.
         return pause_before(situation.attempt + 1, situation.policy, situation.draw)
     return pause_after_server_wait(wait, situation.draw)

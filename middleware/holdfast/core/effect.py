@@ -13,6 +13,9 @@ from holdfast.outcome import Effect, Outcome
 from holdfast.report import Classification
 
 _SENT_ON: Final = frozenset({307, 308})
+"""Redirects that send the request on as it was (RFC 9110 sections 15.4.8 and 15.4.9)."""
+
+_CHANGE_POST: Final = frozenset({301, 302})
 
 SETTLING_REFUSALS: Final = frozenset({400, 402, 422})
 """Permanent refusals under the same key that settle an earlier doubt: nothing happened."""
@@ -33,19 +36,22 @@ def join_effects(earlier: Effect, answer: Classification, *, same_key: bool) -> 
     return Effect.NONE
 
 
-def after_redirects(effect: Effect, statuses: tuple[int, ...]) -> Effect:
+def after_redirects(effect: Effect, statuses: tuple[int, ...], method: str) -> Effect:
     """Join the effect of an answer with the redirects that led to it.
 
-    307 and 308 send the request on as it was. 303 says that it was taken in. 301 and 302 do not say, and the request
-    that followed was another one (RFC 9110 section 15.4).
+    The first redirect that is not followed with the same request decides: 303 says that the request was taken in, 301
+    and 302 do not say, and whatever answered after them answered another request (RFC 9110 section 15.4).
 
     Args:
         effect: What the final answer says.
         statuses: Statuses of the redirects, in order.
+        method: Upper-case method of the call; aiohttp turns only a POST into a GET at 301 and 302.
     """
-    if effect is Effect.LANDED or 303 in statuses:  # noqa: PLR2004 - RFC 9110 section 15.4.4
-        return Effect.LANDED
-    return effect if _SENT_ON.issuperset(statuses) else Effect.IN_DOUBT
+    sent_on = _SENT_ON if method == "POST" else _SENT_ON | _CHANGE_POST
+    turned = next((status for status in statuses if status not in sent_on), None)
+    if turned is None:
+        return effect
+    return Effect.IN_DOUBT if turned in _CHANGE_POST else Effect.LANDED
 
 
 def _settles(answer: Classification) -> bool:

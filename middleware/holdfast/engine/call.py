@@ -176,7 +176,7 @@ class Call:
             verdict = unreadable_success(ended.status, self.method, keyed=self.keyed, provider=self.provider)
             self.landed_answer = ended if verdict.effect is Effect.LANDED else None
         if ended.redirects and self.method not in SAFE_METHODS:
-            verdict = replace(verdict, effect=after_redirects(verdict.effect, ended.redirects))
+            verdict = replace(verdict, effect=after_redirects(verdict.effect, ended.redirects, self.method))
         self._collect(ended, verdict)
         return verdict
 

@@ -30,14 +30,13 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
         last = await _settled(call, exchange, runtime, last)
     except BaseException as error:
         call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
-        _conclude(call, runtime, error)
+        _conclude(call, runtime)
+        setattr(error, REPORT_ATTRIBUTE, call.report())
         raise
+    _conclude(call, runtime)
     if isinstance(last, Answer):
-        _conclude(call, runtime, None)
         return last
-    failure = _error_of(call, last)
-    _conclude(call, runtime, failure)
-    raise failure
+    raise _error_of(call, last)
 
 
 async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime) -> Answer | Fault:
@@ -107,7 +106,7 @@ def _out_of_time(call: Call) -> Answer | Fault:
         return _landed_unread(call, call.landed_answer)
     if not call.attempts:
         call.outcome, call.reason = Outcome.RETRYABLE, "deadline"
-    return Fault(Outcome.RETRYABLE, call.effect, "deadline", DeadlineExceededError(), timed_out=True)
+    return Fault(Outcome.RETRYABLE, call.effect, "deadline", TimeoutError(), timed_out=True)
 
 
 async def _settled(call: Call, exchange: Exchange, runtime: Runtime, last: Answer | Fault) -> Answer | Fault:
@@ -143,15 +142,12 @@ async def _settled(call: Call, exchange: Exchange, runtime: Runtime, last: Answe
 
 def _error_of(call: Call, last: Fault) -> Exception:
     if call.stop_reason is StopReason.DEADLINE and last.timed_out:
-        return DeadlineExceededError()
+        return DeadlineExceededError(call.report())
+    setattr(last.error, REPORT_ATTRIBUTE, call.report())
     return last.error
 
 
-def _conclude(call: Call, runtime: Runtime, error: BaseException | None) -> None:
+def _conclude(call: Call, runtime: Runtime) -> None:
     now = runtime.now()
     call.elapsed_s = now - call.started
-    if isinstance(error, DeadlineExceededError):
-        error.report = call.report()
-    elif error is not None:
-        setattr(error, REPORT_ATTRIBUTE, call.report())
     events.call_ended(runtime, call, now)

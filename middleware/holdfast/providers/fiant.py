@@ -76,6 +76,7 @@ FIANT: Final = Provider(
         ),
         KeySlot("POST", "/users/assessments", header="x-pti-request-id", make_key=_new_key, pattern=REQUEST_ID_PATTERN),
     ),
+    key_words=("idempot", "request id", "request-id", "request_id", "requestid"),
     resend_methods=frozenset({"GET", "HEAD", "OPTIONS"}),
     # Fiant names requests by our own x-pti-request-id and documents no response header.
     request_id_header=("x-pti-request-id",),

@@ -63,7 +63,11 @@ def _collection(target: LookupTarget) -> str | None:
 
 
 def _is_ours(item: object, target: LookupTarget) -> bool:
-    return isinstance(item, dict) and item.get("idempotency_id") == target.key and target.echoed_by(item)
+    if not isinstance(item, dict) or item.get("idempotency_id") != target.key:
+        return False
+    # A key is unique per endpoint only, and a reversal stands in the same collection as the transfer it reverses.
+    wants_reversal = target.path.rstrip("/").endswith("/reversals")
+    return wants_reversal is (item.get("type") == "REVERSAL") and target.echoed_by(item)
 
 
 def _by_state(resource: dict[str, Any]) -> Finding:

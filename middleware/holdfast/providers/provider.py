@@ -47,10 +47,22 @@ class KeySlot:
     pattern: str | None = None
     """What the provider accepts, as a regular expression; ``None`` means 1 to 255 visible ASCII characters."""
 
+    def __post_init__(self) -> None:
+        """Refuse a slot that puts the key nowhere, or in two places.
+
+        Raises:
+            ValueError: Not exactly one of ``header`` and ``json_field`` is given.
+        """
+        if (self.header is None) is (self.json_field is None):
+            raise ValueError("a KeySlot names either a header or a json_field for the key")
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One status and code of one provider, more exact than the common table."""
+    """One status and code of one provider, more exact than the statuses of the common table.
+
+    It is read after the common rows: no rule makes a success, a conflict or a decline into something else.
+    """
 
     status: int
     code: str
@@ -114,6 +126,9 @@ class Provider:
     """Methods that may be sent again without a key after they may have taken effect."""
 
     decode_errors: Callable[[bytes], tuple[ErrorDetail, ...]] = decode_errors
+    key_words: tuple[str, ...] = ("idempot",)
+    """Words, in lower case, by which an error names the key; found in a code or text, they only ever add caution."""
+
     request_id_header: tuple[str, ...] = ("X-Request-ID",)
     """Response headers that name the provider's own id of a request; the first one present is reported."""
 

@@ -67,12 +67,15 @@ class PretendProvider(Protocol):
 
     def key_of(self, incoming: Incoming) -> str | None:
         """Find the idempotency key, where this endpoint honours one."""
+        ...
 
     def answer(self, incoming: Incoming) -> Answer:
         """Do what the request asks and say so."""
+        ...
 
     def unwell(self, incoming: Incoming, status: int, headers: Mapping[str, str]) -> Answer:
         """Answer 429, 500 or 503 in this provider's shape, having done nothing."""
+        ...
 
 
 def document_of(body: bytes) -> Document | None:

@@ -167,9 +167,24 @@ async def _peek(response: aiohttp.ClientResponse, limit: int = ERROR_BODY_LIMIT)
 
 async def _whole(response: aiohttp.ClientResponse, *, on_a_wire: bool) -> Answer:
     answer = Answer(response.status, response.headers, response=response)
-    if (response.content_length or 0) > LOOKUP_BODY_LIMIT or not await read_whole(response, on_a_wire=on_a_wire):
+    if not await _fits(response, LOOKUP_BODY_LIMIT) or not await read_whole(response, on_a_wire=on_a_wire):
         response.close()
         answer.unreadable = True
         return answer
     answer.body = await response.read()
     return answer
+
+
+async def _fits(response: aiohttp.ClientResponse, limit: int) -> bool:
+    """Say whether a body is no longer than so many bytes, and leave it to be read. What is chunked does not say."""
+    if (response.content_length or 0) > limit:
+        return False
+    taken = bytearray()
+    try:
+        while len(taken) <= limit and (chunk := await response.content.read(limit + 1 - len(taken))):
+            taken += chunk
+    except BaseException:
+        response.close()
+        raise
+    put_back(response.content, bytes(taken))
+    return len(taken) <= limit

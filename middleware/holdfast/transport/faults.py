@@ -94,7 +94,6 @@ _TABLE: Final = (
     _Row(AssertionError, _RETRY, _UNSENT, "dns", _while_connecting),
     _Row(RuntimeError, _RETRY, _UNSENT, "dns", _while_connecting),
     # Not the network's: a wrong argument, a closed session, a caller's own middleware or body.
-    _Row(Exception, _FINAL, _UNSENT, "local_error", _while_connecting),
     _Row(Exception, _FINAL, _MAYBE, "local_error"),
 )
 
@@ -107,8 +106,9 @@ def fault_of(error: Exception, *, bytes_sent: bool | None) -> Fault:
         bytes_sent: What the guard knows of this attempt; ``False`` is proof that nothing took effect.
     """
     row = next(row for row in _TABLE if isinstance(error, row.error) and row.only_if(error))
+    unsent = row.bytes_sent is False or _while_connecting(error)
     # Evidence that something was sent outweighs the class: a redirect's target may refuse what its source took in.
-    sent = False if row.bytes_sent is False and bytes_sent is not True else bytes_sent
+    sent = False if unsent and bytes_sent is not True else bytes_sent
     effect = Effect.NONE if sent is False or _never_taken_in(error) else Effect.IN_DOUBT
     return Fault(row.outcome, effect, row.reason, error, bytes_sent=sent, timed_out=isinstance(error, TimeoutError))
 
