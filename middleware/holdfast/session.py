@@ -4,7 +4,7 @@ A shell: it reads the caller's keywords, hands one call to the engine, and gives
 an aiohttp session and passes everything that is not a request through to it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -156,12 +156,16 @@ class ResilientSession:
         """Make a DELETE call."""
         return _RequestContextManager(self._call("delete", "DELETE", url, options))
 
-    async def reconcile(self, report: CallReport, lookup: Lookup | None = None) -> CallReport:
+    async def reconcile(
+        self, report: CallReport, lookup: Lookup | None = None, *, sent: Mapping[str, Any] | None = None
+    ) -> CallReport:
         """Look up what became of an in-doubt call.
 
         Args:
             report: The report of the call, from this process or another.
             lookup: How to look it up; ``None`` means the provider's way.
+            sent: The JSON object that the call sent, which no report holds. It tells the call's own record from another
+                payment under the same key, and a call that ended in a conflict is not settled without it.
 
         Returns:
             The report with its verdict settled and ``stop_reason`` ``reconciled``; or the report as it was, when it is
@@ -176,13 +180,12 @@ class ResilientSession:
             )
         plan = reconciliation(
             lookup or self._provider.lookup,
-            self._provider,
             method=report.method,
             url=self._reader.as_this_user(report.url),
             base_path=self._reader.base_path,
             key=report.idempotency_key,
             outcome=report.outcome,
-            sent={},
+            sent=sent,
         )
         if report.effect is not Effect.IN_DOUBT or plan is None:
             return report

@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from tests.faults.ledger import Ledger
 from tests.faults.server import READ_AHEAD, Handler, Wire, listening
 
-HANG: Final = None
+NO_ANSWER: Final = None
 
 Step = Sequence[int] | OSError | None
 """What the resolver says: the ports of the name's addresses, an error, or nothing for ever."""
@@ -37,7 +37,7 @@ class Signposts(AbstractResolver):
         step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
         if isinstance(step, OSError):
             raise step
-        if step is HANG:
+        if step is NO_ANSWER:
             await asyncio.Event().wait()
         return [
             ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)

@@ -12,9 +12,7 @@ from tests.faults.drivers import (
 )
 from tests.faults.handlers import FIN, HANG, after_hello, healthy, holding, on_first_byte, proxy_says
 from tests.faults.places import (
-    HANG as NO_ANSWER,
-)
-from tests.faults.places import (
+    NO_ANSWER,
     NoSockets,
     first_dead,
     refused,
@@ -26,7 +24,6 @@ from tests.faults.rows import SHORT, SHORT_S, Ask, Differs, Row
 
 from holdfast import Outcome
 
-URL: Final = "http://pay.test/payments"
 TLS_URL: Final = "https://pay.test/payments"
 TLS: Final = Ask(url=TLS_URL)
 PROXY: Final = Ask(url=TLS_URL, proxy="http://proxy.test:3128")

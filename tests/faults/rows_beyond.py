@@ -3,12 +3,13 @@
 A plus sign stands before each number.
 """
 
+import asyncio
 import gzip
 import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from aiohttp import ClientTimeout
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
 from tests.faults.certificates import certificates
 from tests.faults.handlers import (
     CUT,
@@ -62,6 +63,7 @@ UNREAD: Final[Mapping[str, Said]] = {
     "P": _LOST,
     "U": _LOST,
 }
+_TURNED: Final = Said("in_doubt", False, "in_doubt", "maybe")  # noqa: FBT003
 FINE: Final = _same("ok", "ok", "yes", retry=False)
 REFUSED: Final = _same("rejected", "rejected", "no", retry=False)
 UNSENT: Final = _same("failed_not_sent", "ok", "no", retry=True)
@@ -257,6 +259,35 @@ WELL: Final = (
 """Whole bodies that must not be taken for cut ones."""
 
 
+async def dawdling(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Be a caller's middleware that hands the answer on only after the connection under it has gone."""
+    response = await handler(request)
+    await asyncio.sleep(0.05)
+    return response
+
+
+_MISSED: Final = Ask(session={"middlewares": (dawdling,)})
+
+MISSED: Final = (
+    Row(
+        id="+B21",
+        flavour="json_whole",
+        place=server(after_request(lambda body: _UNFRAMED + body)),
+        ask=_MISSED,
+        says=FINE,
+    ),
+    Row(id="+B21", flavour="json_cut", place=server(after_request(_UNFRAMED + b"{", RST)), ask=_MISSED, says=UNREAD),
+    Row(
+        id="+B21",
+        flavour="text",
+        place=server(after_request(lambda body: _OLD + body)),
+        ask=_MISSED,
+        says={**UNREAD, "G": FINE["G"]},
+    ),
+)
+"""Unframed bodies whose connection ended before anybody watched: only what parses is believed, and any safe call."""
+
+
 def _status(status: int, says: Mapping[str, Said], *, executes: bool | None = False, **more: Outcome) -> Row:
     place = server(after_request(whole(status, b"{}"), executes=executes))
     return Row(id=f"+S{status}", place=place, says=says, **more)  # type: ignore[arg-type]
@@ -268,12 +299,18 @@ STATUS: Final = (
     *(_status(status, _doubt("maybe"), executes=None) for status in (507, 527, 529, 530)),
     _status(510, REFUSED),
     _status(521, SHED),
-    Row(
-        id="+S307",
-        place=server(redirecting(307, "/elsewhere")),
-        seen=2,
-        says=FINE,
+    *(Row(id=f"+S{status}", place=server(redirecting(status, "/there")), seen=2, says=FINE) for status in (307, 308)),
+    *(
+        Row(
+            id=f"+S{status}",
+            # A POST is turned into a GET, whose page does not speak for the payment.
+            place=server(redirecting(status, "/there", executes=None)),
+            seen=2,
+            outcome=Outcome.SUCCESS,
+            says={"G": FINE["G"], "PK": _TURNED, "P": _TURNED, "U": FINE["U"]},
+        )
+        for status in (301, 302)
     ),
 )
 
-ROWS: Final = (*BEFORE, *UPLOAD, *ANSWER, *WELL, *STATUS)
+ROWS: Final = (*BEFORE, *UPLOAD, *ANSWER, *WELL, *MISSED, *STATUS)

@@ -1,6 +1,7 @@
 """Faults after the first byte of the request left: writing, waiting, a reused connection, the head of the answer."""
 
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from io import BytesIO
 from typing import Final
 
@@ -30,6 +31,9 @@ from holdfast import Outcome
 READ_TIMEOUT: Final = Ask(policy={"max_attempts": 2}, timeout=ClientTimeout(sock_read=SHORT_S))
 UPLOAD_BYTES: Final = 16 * 2**20
 PART_BYTES: Final = 2**16
+
+STRICT_HEADS: Final = tuple(map(int, version("aiohttp").split(".")[:2])) >= (3, 13)
+"""aiohttp 3.12 takes some heads for well-formed that later ones refuse; there they are no faults."""
 
 
 def upload() -> BytesIO:
@@ -116,14 +120,18 @@ HEAD: Final = (
         Row(id="H08", flavour=flavour, place=server(after_request(_ANSWERED + lines + b"\r\n\r\n{}")))
         for flavour, lines in (
             ("no_colon", b"Content-Length 2"),
-            ("control", b"X-Name: a\x00b"),
+            *([("control", b"X-Name: a\x00b")] if STRICT_HEADS else []),
             ("negative", b"Content-Length: -2"),
             ("duplicate", b"Content-Length: 2\r\nContent-Length: 3"),
             ("both", b"Content-Length: 2\r\nTransfer-Encoding: chunked"),
         )
     ),
     Row(id="H09", flavour="long", place=server(after_request(head(200, x_long="a" * 9000)))),
-    Row(id="H09", flavour="many", place=server(after_request(head(200, **{f"x_{n}": "a" for n in range(200)})))),
+    *(
+        [Row(id="H09", flavour="many", place=server(after_request(head(200, **{f"x_{n}": "a" for n in range(200)}))))]
+        if STRICT_HEADS
+        else []
+    ),
     *(
         Row(id="H10", flavour=flavour, place=server(after_request(data, executes=False)))
         for flavour, data in (

@@ -82,7 +82,8 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("another call's body", lambda told, _: told.own_body is not False),
     ("two keys for one call", lambda told, page: len(page.keys) <= 1 and (None in page.keys) == _unkeyed(told, page)),
     ("two bodies for one call", lambda _, page: len(page.bodies) <= 1),
-    ("a request that was not reported", lambda told, page: page.asked <= told.attempts),
+    ("a request that was not reported", lambda told, page: page.asked <= told.attempts - told.proven_unsent),
+    ("a report of a request that was not made", lambda told, page: page.asked >= told.proven_sent),
     ("an attempt began after the deadline", lambda told, _: told.last_start_s < told.deadline_s),
     ("a call had no attempt", lambda told, _: told.attempts >= 1),
 )

@@ -113,26 +113,26 @@ async def own_body(response: aiohttp.ClientResponse, order: Order) -> bool | Non
     return bool(page["call"] == order.call and page["amount"] == amount)
 
 
-async def settle(base_url: str, doubts: Path) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
+async def settle(base_url: str, doubts: Path) -> tuple[Counter[tuple[Kind, str]], Counter[tuple[Kind, str]]]:
     """Look every call up that was left in doubt, and send those again under their key of which nothing was found.
 
     Returns:
         How many calls of each kind ended with each effect: after the lookup, and after the repetition.
     """
-    looked_up: Counter[tuple[str, str]] = Counter()
-    repeated: Counter[tuple[str, str]] = Counter()
+    looked_up: Counter[tuple[Kind, str]] = Counter()
+    repeated: Counter[tuple[Kind, str]] = Counter()
     calm = {"X-Calm": "1", "X-Call": "later"}
     bank = provider_of(Kind.KEYED)
     async with ResilientSession(base_url, provider=bank, sinks=[], headers=calm) as session:
         for order, report in _doubtful(doubts):
             if order.kind is Kind.KEYED_LOOKUP:
                 report = await session.reconcile(report, LOOKUP)  # noqa: PLW2901 - the same call, known better
-                looked_up[order.call, report.effect.value] += 1
+                looked_up[order.kind, report.effect.value] += 1
             if report.effect is Effect.IN_DOUBT:
                 again = report_of(await _ended(session, order))
                 assert again is not None
                 report = again  # noqa: PLW2901 - likewise
-            repeated[order.call, report.effect.value] += 1
+            repeated[order.kind, report.effect.value] += 1
     return looked_up, repeated
 
 

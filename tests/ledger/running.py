@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from array import array
+from bisect import bisect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Final, TextIO
 
 from tests.ledger import verdicts
 from tests.ledger.callers import Caller, HoldfastCaller, settle
-from tests.ledger.plan import POLICIES, Order, orders
+from tests.ledger.plan import POLICIES, Kind, Order, orders
 
 from holdfast import Policy
 
@@ -35,8 +36,6 @@ class LoopLag:
 
     def around(self, moment: float) -> float:
         """Give the worst lag near a moment, in seconds."""
-        from bisect import bisect  # noqa: PLC0415
-
         first, last = bisect(self.at, moment - 0.5), bisect(self.at, moment + 0.25)
         return max(self.lag_s[first:last], default=0.0)
 
@@ -70,8 +69,8 @@ class Run:
     late_events: Counter[str] = field(default_factory=Counter)
     """``outbound.call`` events that came when the call had ended."""
 
-    looked_up: Counter[tuple[str, str]] = field(default_factory=Counter)
-    repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
+    looked_up: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    repeated: Counter[tuple[Kind, str]] = field(default_factory=Counter)
 
 
 @asynccontextmanager

@@ -26,6 +26,12 @@ class Verdict:
     attempts: int = 1
     """That the caller knows of."""
 
+    proven_sent: int = 0
+    """Attempts of which some byte left this process, by its own evidence."""
+
+    proven_unsent: int = 0
+    """Attempts of which none did."""
+
     last_start_s: float = 0.0
     deadline_s: float = 0.0
     elapsed_s: float = 0.0
@@ -49,6 +55,8 @@ def verdict_of(call: str, kind: Kind, report: CallReport, deadline_s: float) -> 
         reason=report.reason,
         stop_reason=report.stop_reason.value,
         attempts=len(report.attempts),
+        proven_sent=sum(attempt.bytes_sent is True for attempt in report.attempts),
+        proven_unsent=sum(attempt.bytes_sent is False for attempt in report.attempts),
         last_start_s=report.attempts[-1].started_s if report.attempts else 0.0,
         deadline_s=deadline_s,
     )

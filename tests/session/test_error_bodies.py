@@ -11,7 +11,21 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
-from tests.support import AT_ONCE, Behaviour, Peer, Turn, answer, cut, drip, head_of, raw, report, run, said
+from tests.support import (
+    AT_ONCE,
+    Behaviour,
+    Peer,
+    Turn,
+    answer,
+    cut,
+    drip,
+    head_of,
+    raw,
+    report,
+    run,
+    run_virtual,
+    said,
+)
 
 from holdfast import Policy, ResilientSession
 from holdfast.providers import FINIX
@@ -193,7 +207,7 @@ def test_an_error_body_that_cannot_be_read_leaves_its_status_an_answer(behaviour
         async with Peer(behaviour, answer(200)) as peer, ResilientSession(peer.url, policy=AT_ONCE) as session:
             return await session.get("/")
 
-    response = run(scenario())
+    response = run_virtual(scenario())
 
     assert response.status == 200
     assert [each.status for each in report(response).attempts] == [503, 200]

@@ -121,8 +121,11 @@ def test_a_body_that_is_not_read_inside_the_attempt_streams() -> None:
         await turn.reader.read(1)
 
     async def scenario() -> bytes:
-        async with Peer(slow) as peer, ResilientSession(peer.url, provider=FINIX) as session:
-            async with session.get("/big", policy=Policy(read_body=False)) as response:
-                return await response.content.read(3)
+        async with (
+            Peer(slow) as peer,
+            ResilientSession(peer.url, provider=FINIX) as session,
+            session.get("/big", policy=Policy(read_body=False)) as response,
+        ):
+            return await response.content.read(3)
 
     assert run(scenario()) == b"abc"

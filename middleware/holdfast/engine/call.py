@@ -57,8 +57,8 @@ class Call:
     operation: str | None = None
     key: KeyPlan = NO_KEY
     lookup: Lookup | None = None
-    sent: Mapping[str, Any] = field(default_factory=dict)
-    """The JSON body, for lookups to compare with; it goes into no report."""
+    sent: Mapping[str, Any] | None = None
+    """The JSON body, for lookups to compare with; ``None`` where it is not known. It goes into no report."""
 
     base_path: str = ""
     """Path of the session's base address, which lookups go below."""

@@ -114,7 +114,6 @@ async def _settled(call: Call, exchange: Exchange, runtime: Runtime, last: Answe
         return last
     plan = reconciliation(
         call.lookup,
-        call.provider,
         method=call.method,
         url=call.url,
         base_path=call.base_path,

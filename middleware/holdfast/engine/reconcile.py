@@ -17,7 +17,7 @@ from holdfast.engine.runtime import Runtime
 from holdfast.outcome import Effect, Outcome
 from holdfast.policy import Policy
 from holdfast.protocols import Answer, Fault
-from holdfast.providers.provider import Finding, Lookup, LookupTarget, Provider, below, unversioned
+from holdfast.providers.provider import Finding, Lookup, LookupTarget, below, unversioned
 
 ABSENT_ANSWERS: Final = 3
 """How often the provider may say that it does not know the call, before the doubt is left standing."""
@@ -48,36 +48,34 @@ class Reconciliation:
 
 def reconciliation(
     lookup: Lookup | None,
-    provider: Provider,
     *,
     method: str,
     url: str,
     base_path: str,
     key: str | None,
     outcome: Outcome,
-    sent: Mapping[str, Any],
+    sent: Mapping[str, Any] | None,
 ) -> Reconciliation | None:
     """Prepare the lookup of one call; ``None`` where none can tell what became of it.
 
     Args:
         lookup: The request's own lookup, or the provider's.
-        provider: The provider.
         method: Method of the call in doubt.
         url: Its absolute address.
         base_path: Path of the session's base address.
         key: Its idempotency key.
         outcome: Its outcome so far.
-        sent: Its JSON body; empty when that is not known.
+        sent: Its JSON body, an empty object where it had none; ``None`` when that is not known.
     """
-    # Where the same key and body replay the answer, a conflict says that the key stands for another payment: only a
-    # record that can be held against what was sent is then proof of anything.
-    if outcome is Outcome.IDEMPOTENCY_CONFLICT and provider.replays_answer and not sent:
+    # A conflict may mean that the key stands for another payment: only a record that can be held against what was sent
+    # is then proof of anything.
+    if outcome is Outcome.IDEMPOTENCY_CONFLICT and sent is None:
         return None
     if lookup is None or key is None:
         return None
     place = urlsplit(url)
     prefix, path = below(place.path, base_path)
-    target = LookupTarget(method, path, key, sent)
+    target = LookupTarget(method, path, key, sent or {})
     try:
         first = lookup.path_for(target)
     except Exception:  # noqa: BLE001 - as with the reader below: the failure that led here must reach the caller
@@ -95,19 +93,23 @@ async def look_up(
     """Ask until a finding settles the doubt, or tries or time run out.
 
     Returns:
-        What was found, and the answer that shows the resource itself, for the caller to read.
+        What was found, and the answer that shows it, for the caller to read: the resource itself, or the list it stands
+        in where the resource could not be had.
     """
     absent = 0
+    listed: tuple[Finding, Answer | None] = NOT_FOUND, None
     for number in range(1, MOST_LOOKUPS + 1):
         finding, answer = await _ask_once(plan, ask, runtime, policy, deadline)
-        if finding.outcome is not None:
+        if finding.outcome is not None and finding.next_path is None:
             return finding, answer
-        absent += answer is not None
+        if finding.outcome is not None:
+            listed = finding, answer
+        absent += answer is not None and finding.outcome is None
         pause_s = pause_before(number + 1, policy, runtime.draw())
         if absent == ABSENT_ANSWERS or number == MOST_LOOKUPS or not deadline.allows(pause_s, runtime.now()):
             break
         await runtime.sleep(pause_s)
-    return NOT_FOUND, None
+    return listed
 
 
 async def _ask_once(
@@ -117,7 +119,6 @@ async def _ask_once(
     if finding.next_path is None:
         return finding, answer
     nearer, resource = await _read(plan, finding.next_path, ask, runtime, policy, deadline)
-    # The list has already shown the state; the resource itself is what the caller can read.
     return (nearer, resource) if nearer.outcome is not None else (finding, answer)
 
 

@@ -11,7 +11,7 @@ announced length never arrived: that is proof that costs nothing, where aiohttp'
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import FormData, MultipartWriter
+from aiohttp import ClientConnectionResetError, FormData, MultipartWriter
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import (
     PAYLOAD_REGISTRY,
@@ -86,13 +86,21 @@ class RequestBody(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the whole source."""
-        self.writes += 1
+        self._begin(writer)
         await self._source.write(writer)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the source, at most so many bytes."""
-        self.writes += 1
+        self._begin(writer)
         await self._source.write_with_length(writer, content_length)
+
+    def _begin(self, writer: AbstractStreamWriter) -> None:
+        # The peer may have closed an idle connection a moment before. aiohttp finds that out with the first bytes, and
+        # then sends none of them; found out here, the source is untouched, and the attempt is known not to have left.
+        transport = getattr(writer, "transport", None)
+        if transport is not None and transport.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        self.writes += 1
 
     async def close(self) -> None:
         """Do nothing: aiohttp calls this after each attempt."""

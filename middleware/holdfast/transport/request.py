@@ -35,8 +35,8 @@ class Request:
     operation: str | None
     key: KeyPlan
     lookup: Lookup | None
-    document: Mapping[str, Any]
-    """The JSON object in the body, or an empty one."""
+    document: Mapping[str, Any] | None
+    """The JSON object in the body, an empty one where there is no body; ``None`` where that is not known."""
 
     raise_for_status: Any
     exchange: HttpExchange
@@ -99,7 +99,7 @@ class RequestReader:
             operation=operation,
             key=key,
             lookup=lookup,
-            document=document if isinstance(document, Mapping) else {},
+            document=_object_sent(document, body),
             raise_for_status=raise_for_status,
             exchange=self.exchange(name, where, options, policy, limits, body),
             attempt_timeout_s=_shorter(policy.attempt_timeout, limits.total),
@@ -195,6 +195,12 @@ class RequestReader:
 def exceeds(limits: aiohttp.ClientTimeout, seconds: float) -> bool:
     """Say whether a timeout is longer than so many seconds, or endless."""
     return limits.total is None or limits.total <= 0 or limits.total > seconds
+
+
+def _object_sent(document: object, body: RequestBody | None) -> Mapping[str, Any] | None:
+    if isinstance(document, Mapping):
+        return document
+    return {} if body is None else None
 
 
 def _taken(options: dict[str, Any], name: str, wanted: type[Any]) -> Any:  # noqa: ANN401 - what wanted says
