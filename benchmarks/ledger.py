@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from tests.ledger.audit import Figures, audit
 from tests.ledger.plan import Kind
-from tests.ledger.rivals import RIVALS
+from tests.ledger.rivals import HAS_LIBRARY, RIVALS
 from tests.ledger.running import Run, run_holdfast, run_rival
 
 from benchmarks.results import keep, machine, table
@@ -59,7 +59,7 @@ def main() -> None:
             sums[name].runs.append(_one(name, seed, lambda to: run_rival(make_caller, seed, rival_calls, to)))  # noqa: B023
     parts = [
         f"`make ledger`, {chosen.calls} calls for each seed of {', '.join(map(str, chosen.seeds))}. "
-        + machine("aiohttp", "aiohttp-retry"),
+        + machine("aiohttp", *(["aiohttp-retry"] if HAS_LIBRARY else [])),
         _by_seed(sums["holdfast"]),
         _in_doubt(sums["holdfast"]),
         f"The same harness and seeds, {rival_calls} calls for each rival and seed:",
@@ -79,19 +79,39 @@ def _one(name: str, seed: int, runs: Any) -> tuple[Run, Figures]:
         make: Coroutine[Any, Any, Run] = runs(Path(folder))
         run = asyncio.run(make)
         figures = audit(run.folder, run.lag.around)
-    print(f"{name}, seed {seed}: {run.seconds:.0f} s, {run.calls / run.seconds:.0f} calls/s", file=sys.stderr, flush=True)
+    print(
+        f"{name}, seed {seed}: {run.seconds:.0f} s, {run.calls / run.seconds:.0f} calls/s", file=sys.stderr, flush=True
+    )
     for what, example in figures.examples.items():
         print(f"  {name}: {what}: {example}" if name == "holdfast" else f"  {what}", file=sys.stderr, flush=True)
     return run, figures
 
 
 def _by_seed(sums: Sum) -> str:
-    head = ["seed", "calls", "requests", "faulted", "lookups", "effects twice", "verdicts that lie", "lost or told twice"]
-    head += ["hidden requests", "latest return after the deadline (less loop lag)", "memory growth", "left over", "calls/s"]
+    head = [
+        "seed",
+        "calls",
+        "requests",
+        "faulted",
+        "lookups",
+        "effects twice",
+        "verdicts that lie",
+        "lost or told twice",
+    ]
+    head += [
+        "hidden requests",
+        "latest return after the deadline (less loop lag)",
+        "memory growth",
+        "left over",
+        "calls/s",
+    ]
     rows = []
     for run, figures in sums.runs:
         lies = sum(count for (_, told, effects), count in figures.effects.items() if _lies(told, effects))
-        lost = figures.violations["a call had no verdict or two"] + figures.violations["a call had no outbound.call event or two"]
+        lost = (
+            figures.violations["a call had no verdict or two"]
+            + figures.violations["a call had no outbound.call event or two"]
+        )
         late = f"{figures.worst_over_s * 1000:.0f} ms ({figures.worst_over_less_lag_s * 1000:.0f} ms)"
         rows.append(
             [run.seed, figures.calls, figures.requests, f"{figures.faulted / figures.requests:.1%}", figures.lookups]

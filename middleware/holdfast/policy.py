@@ -127,6 +127,14 @@ class Policy:
     max_concurrency: int | None = None
     """Calls in flight per origin; ``None`` means no limit."""
 
+    expect_continue: bool = False
+    """Send the body of an unsafe call without a key only after the server's ``100 Continue`` (RFC 9110 section 10.1.1).
+
+    A connection that is lost before it, such as an idle one that the server closes at that very moment, then proves
+    that nothing was taken in, and the call is sent again. It costs a round trip, and a server that ignores ``Expect``
+    answers only at the attempt's timeout.
+    """
+
     read_body: bool | None = None
     """Read a success's body inside the attempt; ``None`` is the provider's choice, ``False`` keeps streaming."""
 
@@ -149,3 +157,5 @@ class Policy:
         _one_of("retry_budget", self.retry_budget, RetryBudget)
         _one_of("breaker", self.breaker, CircuitBreaker)
         _one_of("read_body", self.read_body, bool)
+        if not isinstance(self.expect_continue, bool):
+            raise ValueError(f"expect_continue must be True or False, got {self.expect_continue!r}")  # noqa: TRY004 - as above

@@ -71,6 +71,8 @@ class ResilientSession:
         _check_type("policy", policy, Policy)
         if client is not None:
             _check_type("client", client, aiohttp.ClientSession)
+        if isinstance(client, ResilientSession):
+            raise TypeError("client= is a ResilientSession already: its calls would be tried again by both")
         if client is not None and (client_options or base_url is not None):
             given = ", ".join([*(["base_url"] if base_url is not None else []), *client_options])
             raise TypeError(f"client= is a finished session: pass {given} to that aiohttp.ClientSession instead")

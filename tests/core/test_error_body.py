@@ -911,3 +911,14 @@ def timed(body: bytes) -> float:
     begun = time.process_time()
     decode_errors(body)
     return time.process_time() - begun
+
+
+def test_no_message_carries_the_card_number_that_it_repeats() -> None:
+    """Reports are pickled and kept, and a kept card number is a breach."""
+    body = (
+        b'{"message": "Card 4111111111111111 refused", "failure_message": "4111 1111 1111 1111", "failure_code": "X"}'
+    )
+
+    (error,) = decode_errors(body)
+
+    assert (error.message, error.failure_message) == ("Card [card number] refused", "[card number]")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.redact import EVENT_KEYS, TEXT_LIMIT, URL_LIMIT, allowed, clean, safe_url
+from holdfast.core.redact import EVENT_KEYS, TEXT_LIMIT, URL_LIMIT, allowed, clean, masked, safe_url
 from holdfast.outcome import Outcome
 
 SURROGATE = chr(0xD800)
@@ -206,3 +206,22 @@ def test_every_code_point_is_either_kept_or_dropped_whole() -> None:
         *range(0x2066, 0x206A),
         *range(0xD800, 0xE000),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Card 4111111111111111 was declined", "Card [card number] was declined"),
+        ("4111 1111 1111 1111", "[card number]"),
+        ("4111-1111-1111-1111; 378282246310005", "[card number]; [card number]"),
+        ("order 4111111111111112 not found", "order 4111111111111112 not found"),
+        ("12 items for 5 people", "12 items for 5 people"),
+        ("id 41111111111111114111111111111111", "id 41111111111111114111111111111111"),
+        ("", ""),
+    ],
+)
+def test_a_card_number_in_a_providers_text_is_masked(text: str, expected: str) -> None:
+    """A provider that repeats what it was sent would put the card into every pickled error and report."""
+    left = masked(text)
+
+    assert left == expected

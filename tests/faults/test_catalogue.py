@@ -9,7 +9,7 @@ from tests.faults.judge import judge
 from tests.faults.rows import Row, Variant
 from tests.faults.rows_beyond import ROWS as BEYOND
 
-DEVIATIONS: Final = 73
+DEVIATIONS: Final = 72
 """Cases in which we expect something else than the catalogue; each row says why."""
 
 

@@ -6,7 +6,7 @@ done nothing, and anything else has failed.
 """
 
 import asyncio
-import importlib
+import importlib.util
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, Final, Self
@@ -99,10 +99,12 @@ class CarefulRetryCaller(RetryCaller):
     without_key = _SAFE_WITHOUT_KEY
 
 
+HAS_LIBRARY: Final = importlib.util.find_spec("aiohttp_retry") is not None
+
 RIVALS: Final[dict[str, Callable[[str], PlainCaller]]] = {
     "aiohttp": PlainCaller,
-    "aiohttp-retry": RetryCaller,
-    "aiohttp-retry, unkeyed POST kept out": CarefulRetryCaller,
+    **({"aiohttp-retry": RetryCaller} if HAS_LIBRARY else {}),
+    **({"aiohttp-retry, unkeyed POST kept out": CarefulRetryCaller} if HAS_LIBRARY else {}),
 }
 
 

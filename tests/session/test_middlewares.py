@@ -6,9 +6,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support import AT_ONCE, Peer, answer, drop, failure, report, run, said
+from tests.support import AT_ONCE, Peer, answer, drop, failure, refused_port, report, run, said
 
-from holdfast import Provider, ResilientSession
+from holdfast import Effect, Provider, ResilientSession
 from holdfast.providers import FIANT, FINIX, GENERIC
 
 DEPOSIT = "/v1/transactions/deposits"
@@ -269,3 +269,39 @@ def test_a_session_shared_by_many_tasks_keeps_keys_apart() -> None:
             return len(peer.seen), len(keys)
 
     assert run(scenario()) == (50, 50)
+
+
+def test_a_middleware_that_is_refused_after_the_answer_does_not_unsend_the_request() -> None:
+    """A token service that is down would turn a charge that was made into one that is sent again."""
+    nowhere = refused_port()
+
+    async def report_elsewhere(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Any:
+        response = await handler(request)
+        async with aiohttp.ClientSession() as other, other.get(f"http://127.0.0.1:{nowhere}/"):
+            return response
+
+    async def scenario() -> tuple[Peer, BaseException]:
+        async with Peer(answer(201)) as peer, ResilientSession(peer.url, policy=AT_ONCE) as session:
+            return peer, await failure(session.post("/charges", middlewares=[report_elsewhere]))
+
+    peer, error = run(scenario())
+
+    assert peer.lines == ["POST /charges"]
+    assert isinstance(error, aiohttp.ClientConnectorError)
+    assert report(error).effect is Effect.IN_DOUBT
+
+
+def test_a_middleware_that_fails_before_it_sends_leaves_no_doubt() -> None:
+    """A signing key that cannot be read stops the call before anything was sent: nobody has to look it up."""
+
+    async def unsigned(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Any:
+        raise aiohttp.ClientConnectionError(f"no signature for {request.method} {handler!r}")
+
+    async def scenario() -> tuple[Peer, BaseException]:
+        async with Peer() as peer, ResilientSession(peer.url, policy=AT_ONCE) as session:
+            return peer, await failure(session.post("/charges", json={"amount": 1}, middlewares=[unsigned]))
+
+    peer, error = run(scenario())
+
+    assert peer.lines == []
+    assert report(error).effect is Effect.NONE

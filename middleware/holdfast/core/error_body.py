@@ -17,7 +17,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
-from holdfast.core.redact import TEXT_LIMIT, clean
+from holdfast.core.redact import TEXT_LIMIT, clean, masked
 from holdfast.report import ErrorDetail, logrefs_of
 
 __all__ = ["ERRORS_LIMIT", "ERROR_BODY_LIMIT", "decode_errors", "logrefs_of"]
@@ -176,7 +176,7 @@ def _errors_of(node: _Node) -> list[ErrorDetail]:
         code=code,
         message=_message(content, {code, *error_codes}),
         failure_code=_first(content, _FAILURE_CODES),
-        failure_message=_scalar(content.get("failure_message")),
+        failure_message=masked(_scalar(content.get("failure_message")) or "") or None,
         field=_field(node),
         resources=resources,
         links=links,
@@ -236,7 +236,7 @@ def _message(content: _Object, codes: set[str | None]) -> str | None:
     kind = _scalar(content.get("type"))
     if kind is not None and "idempot" in kind.lower():  # must not be lost to a numeric code: classify looks for it
         found.append(kind)
-    texts = [text for text in dict.fromkeys(found) if text and text not in codes]
+    texts = [masked(text) for text in dict.fromkeys(found) if text and text not in codes]
     if not texts:
         return None
     room = TEXT_LIMIT - 2 * (len(texts) - 1)

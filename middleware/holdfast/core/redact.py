@@ -53,6 +53,9 @@ _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\
 # A margin for stripped characters, so that the work on a 1 MB value is bounded.
 _READ_AHEAD: Final = 4
 
+# ISO/IEC 7812-1: 13 to 19 digits, as people write them, in groups or not.
+_CARD: Final = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])")
+
 # RFC 3986 section 3.2. User-info runs to the last "@" of the authority; it is matched so as not to be captured.
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
@@ -83,6 +86,24 @@ def clean(value: object, limit: int = TEXT_LIMIT) -> str:
     if not value.isprintable():
         value = _UNSAFE.sub("", value)
     return value[:limit]
+
+
+def masked(text: str) -> str:
+    """Take card numbers out of a text that a provider wrote.
+
+    Args:
+        text: A text for people, such as an error's message; some providers repeat in it what they were sent.
+
+    Returns:
+        The text with each run of 13 to 19 digits that passes the Luhn check replaced by ``[card number]``.
+    """
+    return _CARD.sub(lambda found: "[card number]" if _passes_luhn(found[0]) else found[0], text)
+
+
+def _passes_luhn(text: str) -> bool:
+    digits = [int(digit) for digit in reversed(text) if digit.isdigit()]
+    doubled = [2 * digit - 9 * (digit > 4) for digit in digits[1::2]]  # noqa: PLR2004 - ISO/IEC 7812-1, annex B
+    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
 def safe_url(url: str) -> str:

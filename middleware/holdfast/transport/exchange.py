@@ -74,7 +74,7 @@ class HttpExchange:
         """Make one attempt, within limits in seconds. Cancellation passes at once."""
         self.status = None
         self._guard = SingleSend(self._secret_headers(), self.body)
-        chain = (self._guard, *self.middlewares)
+        chain = self._guard.around(self.middlewares)
         try:
             response = await self.send_request(
                 timeout=self._timeout(total_s, connect_s), middlewares=chain, **self.options

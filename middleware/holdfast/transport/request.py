@@ -91,6 +91,8 @@ class RequestReader:
         if key.header is not None:
             options["headers"] = _with_header(options.get("headers"), key.header, key.key)
         body = self._body(options, key)
+        if policy.expect_continue and key.key is None and body is not None and method not in SAFE_METHODS:
+            options.setdefault("expect100", True)
         where = (method, url) if name == "request" else (url,)
         return Request(
             method=method,

@@ -9,11 +9,13 @@ On a redirect to another origin aiohttp drops Authorization and Cookie only. The
 API keys.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import (
     ClientError,
     ClientHandlerType,
+    ClientMiddlewareType,
     ClientOSError,
     ClientRequest,
     ClientResponse,
@@ -42,7 +44,7 @@ class SingleSend:
     Confined to one event loop.
     """
 
-    __slots__ = ("_body", "_home", "_hops", "_replaced", "_secret_headers", "_writes_before")
+    __slots__ = ("_answered", "_body", "_home", "_hops", "_replaced", "_secret_headers", "_writes_before")
 
     def __init__(self, secret_headers: frozenset[str] = SECRET_HEADERS, body: RequestBody | None = None) -> None:
         """Name the headers, in lower case, that must not reach another origin, and the body of the attempt."""
@@ -52,6 +54,7 @@ class SingleSend:
         self._replaced = False
         self._home: URL | None = None
         self._hops = 0
+        self._answered = False
 
     @property
     def reached(self) -> bool:
@@ -65,8 +68,8 @@ class SingleSend:
         A request whose body was never begun is proof, unless a middleware has put another body in its place. After a
         redirect the first hop has been sent, and answered.
         """
-        if self._hops != 1:
-            return self._hops > 1
+        if self._hops != 1 or self._answered:
+            return self._hops > 0
         if self._body is None or self._replaced or self._body.size == 0:
             return None
         return self._body.writes > self._writes_before
@@ -85,6 +88,19 @@ class SingleSend:
             raise HeldBackError(error) from None
         finally:
             self._replaced = self._body is not None and request.body is not self._body
+
+    def around(self, middlewares: Sequence[ClientMiddlewareType]) -> tuple[ClientMiddlewareType, ...]:
+        """Put the guard around the caller's middlewares.
+
+        It stands inside them too: one that asks for a token after the answer came, and is refused, must not pass for
+        a request that was never sent.
+        """
+        return (self, *middlewares, self._note_answer) if middlewares else (self,)
+
+    async def _note_answer(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        response = await handler(request)
+        self._answered = True
+        return response
 
     def _keep_secrets_home(self, request: ClientRequest) -> None:
         if self._home is None:
