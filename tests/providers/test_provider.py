@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -304,3 +306,10 @@ def test_no_answer_to_a_lookup_makes_it_raise(
     assert (finding.outcome is None) == (finding.effect.value == "in_doubt")
     assert status == 200 or finding.outcome is None
     assert finding.outcome is None or b"key-1" in body
+
+
+@pytest.mark.parametrize("places", [{}, {"header": "Key", "json_field": "key"}])
+def test_a_slot_puts_the_key_in_one_place(places: dict[str, Any]) -> None:
+    """A slot without a place would count every call as keyed and send each one without a key, again and again."""
+    with pytest.raises(ValueError, match="either a header or a json_field"):
+        KeySlot("POST", "/charges", **places)

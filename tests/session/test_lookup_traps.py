@@ -1,11 +1,12 @@
 """A lookup must not vouch for a payment that it did not see, nor hand the caller something else than his payment."""
 
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 from tests.session.bank import Bank, pay
-from tests.support import AT_ONCE, Behaviour, Peer, Seen, answer, drop, report, run, said
+from tests.support import AT_ONCE, Behaviour, Peer, Seen, answer, cut, drop, report, run, said
 
 from holdfast import CallReport, Effect, Outcome, ResilientSession, StopReason
 from holdfast.providers import FIANT, FINIX, Provider
@@ -87,7 +88,7 @@ async def redirected(status: int, then: Behaviour) -> aiohttp.ClientResponse | B
 
     async with Peer(choose=behave) as peer, ResilientSession(peer.url, policy=AT_ONCE) as session:
         try:
-            return await session.post("/charges", json={"amount": 1})
+            return await session.post("/charges", json={"amount": 1}, policy=replace(AT_ONCE, read_body=True))
         except aiohttp.ClientError as error:
             return error
         finally:
@@ -104,6 +105,8 @@ async def redirected(status: int, then: Behaviour) -> aiohttp.ClientResponse | B
         (302, answer(404), Effect.IN_DOUBT),
         (302, answer(429), Effect.IN_DOUBT),
         (302, drop(), Effect.IN_DOUBT),
+        (302, cut(200), Effect.IN_DOUBT),
+        (303, cut(200), Effect.LANDED),
     ],
 )
 def test_a_page_behind_a_redirect_neither_repeats_nor_denies_the_payment(

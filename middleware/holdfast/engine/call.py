@@ -172,11 +172,13 @@ class Call:
             keyed=self.keyed,
             in_doubt=self.effect is Effect.IN_DOUBT,
         )
-        if ended.unreadable and verdict.outcome is Outcome.SUCCESS:
+        unread = ended.unreadable and verdict.outcome is Outcome.SUCCESS
+        if unread:
             verdict = unreadable_success(ended.status, self.method, keyed=self.keyed, provider=self.provider)
-            self.landed_answer = ended if verdict.effect is Effect.LANDED else None
         if ended.redirects and self.method not in SAFE_METHODS:
             verdict = replace(verdict, effect=after_redirects(verdict.effect, ended.redirects, self.method))
+        if unread and verdict.effect is Effect.LANDED:
+            self.landed_answer = ended
         self._collect(ended, verdict)
         return verdict
 

@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from holdfast.core.idempotency import NO_KEY, KeyPlan, plan_key, with_json_field
+from holdfast.core.redact import clean
 from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
 from holdfast.transport.body import RequestBody, body_from, json_body
@@ -98,7 +99,7 @@ class RequestReader:
             method=method,
             address=address,
             policy=policy,
-            operation=operation,
+            operation=None if operation is None else clean(operation),
             key=key,
             lookup=lookup,
             document=_object_sent(document, body),
