@@ -7,12 +7,15 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint format types check clean
+.PHONY: help demo sandbox test planted ledger simulate lint format types check clean
 
 help:
 	@echo 'make demo      see holdfast at work against a sandbox on this machine'
 	@echo 'make sandbox   serve that sandbox until Ctrl-C'
 	@echo 'make test      run the tests with coverage'
+	@echo 'make planted   plant ten bugs, one at a time, and show which test catches each'
+	@echo 'make ledger    hold 300 000 verdicts against the books of a failing bank, and rivals beside them: 10 minutes'
+	@echo 'make simulate  a million more on a virtual clock: 10 minutes'
 	@echo 'make lint      ruff: rules and formatting'
 	@echo 'make format    ruff: mend what can be mended'
 	@echo 'make types     mypy and pyright'
@@ -30,6 +33,18 @@ sandbox:
 test:
 	$(BOOTSTRAP) test
 	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+
+planted:
+	$(BOOTSTRAP) test
+	@$(BIN)/python -m tests.planted.table
+
+ledger:
+	$(BOOTSTRAP) bench
+	@$(BIN)/python -m benchmarks.ledger $(ARGS)
+
+simulate:
+	$(BOOTSTRAP) test
+	@$(BIN)/python -m benchmarks.simulate $(ARGS)
 
 lint:
 	$(BOOTSTRAP) lint

@@ -1,4 +1,4 @@
-"""The ledger test in full: 10^5 calls for each of three seeds, and the same calls through plain aiohttp and aiohttp-retry.
+"""The ledger test in full: 10^5 calls for each of three seeds; and the same through plain aiohttp and aiohttp-retry.
 
 Run it with ``make ledger``; ``ARGS="--calls 10000"`` makes it shorter. It fails when any verdict of holdfast's differs
 from the bank's books, and keeps its figures in ``RESULTS.md``.
@@ -9,17 +9,16 @@ import asyncio
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.results import keep, machine, table
 from tests.ledger.audit import Figures, audit
 from tests.ledger.plan import Kind
 from tests.ledger.rivals import HAS_LIBRARY, RIVALS
 from tests.ledger.running import Run, run_holdfast, run_rival
-
-from benchmarks.results import keep, machine, table
 
 RSS_CAP: Final = 5_000_000
 """Bytes that memory may grow by after the warm-up."""
@@ -74,16 +73,15 @@ def main() -> None:
         sys.exit(f"violations: {dict(failed)}, left over: {left}, memory: {grown}")
 
 
-def _one(name: str, seed: int, runs: Any) -> tuple[Run, Figures]:
+def _one(name: str, seed: int, runs: Callable[[Path], Coroutine[Any, Any, Run]]) -> tuple[Run, Figures]:
     with tempfile.TemporaryDirectory() as folder:
-        make: Coroutine[Any, Any, Run] = runs(Path(folder))
-        run = asyncio.run(make)
-        figures = audit(run.folder, run.lag.around)
+        run = asyncio.run(runs(Path(folder)))
+        figures = audit(run.folder, run.lag.late_between)
     print(
         f"{name}, seed {seed}: {run.seconds:.0f} s, {run.calls / run.seconds:.0f} calls/s", file=sys.stderr, flush=True
     )
-    for what, example in figures.examples.items():
-        print(f"  {name}: {what}: {example}" if name == "holdfast" else f"  {what}", file=sys.stderr, flush=True)
+    for what, example in figures.examples.items() if name == "holdfast" else ():
+        print(f"  {what}: {example}", file=sys.stderr, flush=True)
     return run, figures
 
 
@@ -100,24 +98,19 @@ def _by_seed(sums: Sum) -> str:
     ]
     head += [
         "hidden requests",
+        "attempts that met a closed connection",
         "latest return after the deadline (less loop lag)",
-        "memory growth",
-        "left over",
-        "calls/s",
     ]
+    head += ["memory growth", "left over", "calls/s"]
     rows = []
     for run, figures in sums.runs:
         lies = sum(count for (_, told, effects), count in figures.effects.items() if _lies(told, effects))
-        lost = (
-            figures.violations["a call had no verdict or two"]
-            + figures.violations["a call had no outbound.call event or two"]
-        )
+        lost = sum(figures.violations[f"a call had no {what} or two"] for what in ("verdict", "outbound.call event"))
         late = f"{figures.worst_over_s * 1000:.0f} ms ({figures.worst_over_less_lag_s * 1000:.0f} ms)"
-        rows.append(
-            [run.seed, figures.calls, figures.requests, f"{figures.faulted / figures.requests:.1%}", figures.lookups]
-            + [figures.twice, lies, lost, figures.hidden, late, f"{run.rss_growth / 1e6:.1f} MB", len(run.left_over)]
-            + [f"{run.calls / run.seconds:.0f}"]
-        )
+        share, grown = f"{figures.faulted / figures.requests:.1%}", f"{run.rss_growth / 1e6:.1f} MB"
+        row = [run.seed, figures.calls, figures.requests, share, figures.lookups, figures.twice, lies, lost]
+        row += [figures.hidden, figures.unseen + figures.raced, late, grown, len(run.left_over)]
+        rows.append([*row, f"{run.calls / run.seconds:.0f}"])
     return table(head, *rows)
 
 
@@ -128,8 +121,8 @@ def _lies(told: str, effects: int) -> bool:
 def _in_doubt(sums: Sum) -> str:
     effects, looked_up, repeated = sums.effects(), Counter[tuple[Kind, str]](), Counter[tuple[Kind, str]]()
     for run, _ in sums.runs:
-        looked_up.update(run.looked_up)
-        repeated.update(run.repeated)
+        looked_up.update(run.settled.looked_up)
+        repeated.update(run.settled.repeated)
     rows = []
     for kind in Kind:
         calls = sum(count for (of, _, _), count in effects.items() if of is kind)

@@ -20,7 +20,8 @@ def table(*rows: Sequence[object]) -> str:
 def machine(*libraries: str) -> str:
     """Name the machine, Python, and the versions of libraries."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}"
+    where = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{where}, Python {platform.python_version()}, {versions}."
 
 
 def keep(name: str, title: str, parts: Iterable[str]) -> None:

@@ -43,7 +43,13 @@ def _shard(seed: int, calls: int) -> Simulation:
 
 def _by_seed(runs: list[Simulation]) -> str:
     head = ["seed", "calls", "cancelled", "requests", "faulted", "lookups", "violations", "past one minute"]
-    head += ["cut off at 300 s", "latest return after a deadline", "virtual time", "calls/s", "trace"]
+    head += [
+        "cut off at 300 s",
+        "latest return after a deadline",
+        "virtual time",
+        "calls per second of processor time",
+        "trace",
+    ]
     rows = [
         [
             run.seed,

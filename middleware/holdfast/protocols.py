@@ -23,8 +23,14 @@ class Answer:
     unreadable: bool = False
     """Whether a success's body was lost while it was read."""
 
+    cut: bool = False
+    """Whether ``body`` is only the beginning of an error's body."""
+
     redirects: tuple[int, ...] = ()
     """Statuses of the redirects that were followed to it."""
+
+    key_dropped: bool = False
+    """Whether a redirect led to another origin, which the idempotency key did not go along to."""
 
     response: Any = None
     """What the transport gives the caller: an ``aiohttp.ClientResponse``."""
@@ -44,6 +50,8 @@ class Fault:
     """Whether any of the request left this process: ``False`` is proof that none did, ``None`` is not known."""
 
     timed_out: bool = False
+    key_dropped: bool = False
+    """As with an answer."""
 
 
 class Exchange(Protocol):

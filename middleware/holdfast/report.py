@@ -141,6 +141,9 @@ def report_of(ended: object) -> CallReport | None:
         The report, or ``None`` when no holdfast call ended in this object.
     """
     report = getattr(ended, REPORT_ATTRIBUTE, None)
+    if report is None and isinstance(ended, TimeoutError):
+        # asyncio.timeout and wait_for turn the cancellation that the call ended in into this.
+        report = getattr(ended.__cause__, REPORT_ATTRIBUTE, None)
     if callable(report):
         report = report()
     if report is None:

@@ -181,7 +181,7 @@ class ResilientSession:
                 f"the report is of provider {report.provider!r}, this session's is {self._provider.name!r}"
             )
         plan = reconciliation(
-            lookup or self._provider.lookup,
+            lookup or (None if report.idempotency_key is None else self._provider.lookup),
             method=report.method,
             url=self._reader.as_this_user(report.url),
             base_path=self._reader.base_path,
@@ -241,15 +241,30 @@ class ResilientSession:
     async def _raise_if_asked(self, asked: Any, call: Call, response: aiohttp.ClientResponse) -> None:  # noqa: ANN401
         check = self.client.raise_for_status if asked is None else asked
         if callable(check):
-            await cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], check)(response)
+            await self._check(cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], check), call, response)
             return
         # A redirect that the caller did not want followed is an answer to him; to FINIX and FIANT it is a failure.
-        failed = call.outcome is not Outcome.SUCCESS and (response.status >= 400 or not self._provider.follow_redirects)  # noqa: PLR2004
+        looked_up = call.stop_reason is StopReason.RECONCILED
+        final = response.status >= 400 or looked_up or not self._provider.follow_redirects  # noqa: PLR2004
+        failed = final and call.outcome is not Outcome.SUCCESS
         if not check or not failed:
             return
         response.release()
         error = ANSWER_ERRORS[call.outcome]
         raise error(call.report(), status=response.status, message=response.reason or "", headers=response.headers)
+
+    async def _check(
+        self,
+        check: Callable[[aiohttp.ClientResponse], Awaitable[None]],
+        call: Call,
+        response: aiohttp.ClientResponse,
+    ) -> None:
+        try:
+            await check(response)
+        except BaseException as error:
+            setattr(error, REPORT_ATTRIBUTE, call.report())
+            response.close()
+            raise
 
     def _warn_of_session_timeout(self, *, asked: bool) -> None:
         # A client that was given comes with aiohttp's own default, which nobody asked for.

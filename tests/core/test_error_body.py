@@ -900,7 +900,7 @@ def test_no_64_kib_take_5_ms(body: bytes) -> None:
     """The decoder runs on the event loop: a hostile body would delay every other payment in the process."""
     errors = decode_errors(body)
 
-    elapsed = min(timed(body) for _ in range(5))
+    elapsed = min(timed(body) for _ in range(20))
     assert_bounded(errors)
     assert ERROR_BODY_LIMIT - 200 < len(body) <= ERROR_BODY_LIMIT
     assert elapsed < (0.005 if sys.gettrace() is None else 0.020)  # coverage's tracer takes its share

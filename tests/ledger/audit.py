@@ -22,7 +22,9 @@ class Page:
     """All that the bank knows of one call."""
 
     effects: int = 0
-    amounts: set[int] = field(default_factory=set)
+    effects_later: int = 0
+    """Those of them that came of a repetition after the run, under the same key."""
+
     asked: int = 0
     keys: set[str | None] = field(default_factory=set)
     bodies: set[str] = field(default_factory=set)
@@ -101,7 +103,7 @@ def _unkeyed(told: Verdict, page: Page) -> bool:
     return bool(page.keys) and not told.kind.keyed
 
 
-def audit(folder: Path, lag_around: Callable[[float], float]) -> Figures:
+def audit(folder: Path, late_between: Callable[[float, float], float]) -> Figures:
     """Read a run's files and hold every call against every check."""
     figures = Figures()
     pages = _pages(folder, figures)
@@ -110,7 +112,7 @@ def audit(folder: Path, lag_around: Callable[[float], float]) -> Figures:
     for told in verdicts.read(folder / "verdicts"):
         page = pages[told.call]
         judge(told, page, figures)
-        _judge_time(told, figures, lag_around)
+        _judge_time(told, figures, late_between)
     figures.violations["an effect of a call that nobody made"] = sum(
         page.effects for page in pages.values() if not page.told
     )
@@ -125,7 +127,7 @@ def judge(told: Verdict, page: Page, figures: Figures) -> None:
             figures.violations[name] += 1
             figures.examples.setdefault(name, f"{told} {page}")
     figures.calls += 1
-    figures.effects[told.kind, told.effect, page.effects] += 1
+    figures.effects[told.kind, told.effect, page.effects - page.effects_later] += 1
     figures.told[f"{told.effect}, {told.stop_reason}"] += 1
     figures.twice += max(0, page.effects - 1)
     figures.landed_called_failed += page.effects >= 1 and told.effect == "failed"
@@ -134,12 +136,12 @@ def judge(told: Verdict, page: Page, figures: Figures) -> None:
     figures.unseen += max(0, told.attempts - page.asked)
 
 
-def _judge_time(told: Verdict, figures: Figures, lag_around: Callable[[float], float]) -> None:
+def _judge_time(told: Verdict, figures: Figures, late_between: Callable[[float, float], float]) -> None:
     over_s = told.elapsed_s - told.deadline_s
     figures.worst_over_s = max(figures.worst_over_s, over_s)
     if over_s <= 0:
         return
-    less_lag_s = over_s - lag_around(told.ended_at)
+    less_lag_s = over_s - late_between(told.ended_at - over_s, told.ended_at)
     figures.worst_over_less_lag_s = max(figures.worst_over_less_lag_s, less_lag_s)
     if less_lag_s > GRACE_S:
         figures.violations["a call outlived its deadline"] += 1
@@ -148,9 +150,9 @@ def _judge_time(told: Verdict, figures: Figures, lag_around: Callable[[float], f
 
 def _pages(folder: Path, figures: Figures) -> dict[str, Page]:
     pages: dict[str, Page] = defaultdict(Page)
-    for call, _key, amount, _number, _at in verdicts.lines(folder / "entries"):
+    for call, _key, _amount, _number, _at, calm in verdicts.lines(folder / "entries"):
         pages[call].effects += 1
-        pages[call].amounts.add(amount)
+        pages[call].effects_later += calm
     for call, _number, _method, _path, key, body, trouble, calm in verdicts.lines(folder / "asked"):
         if call.endswith(" lookup"):
             figures.lookups += not calm

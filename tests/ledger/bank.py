@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,7 @@ class Bank:
         self.working = 0
         """Effects and answers still to come."""
 
+        self._at_rest = asyncio.Event()
         self._numbers: dict[str, int] = defaultdict(int)
         self._entries = (folder / "entries").open("ab", buffering=0)
         self._asked = (folder / "asked").open("w")
@@ -64,14 +66,17 @@ class Bank:
 
     async def close(self) -> None:
         """Wait for everything that is still to come."""
-        while self.working:
-            await asyncio.sleep(0.01)
+        if self.working:
+            self._at_rest.clear()
+            await self._at_rest.wait()
         self._entries.close()
         self._asked.close()
 
     def _do_late(self, then: Any, arguments: tuple[Any, ...]) -> None:
-        self.working -= 1
         then(*arguments)
+        self.working -= 1
+        if not self.working:
+            self._at_rest.set()
 
     def _enter(self, entry: Entry) -> None:
         self._entries.write(json.dumps(entry).encode() + b"\n")
@@ -187,7 +192,8 @@ class Connection(asyncio.Protocol):
         elif not self._hung_up:
             # Our side only: what is on its way to us is still read, and noted.
             self._hung_up = True
-            self.transport.write_eof()
+            with suppress(OSError):  # the client has broken the connection itself
+                self.transport.write_eof()
 
 
 def words(reply: Reply, cut: Cut) -> bytes:

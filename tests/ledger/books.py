@@ -35,6 +35,7 @@ class Entry(NamedTuple):
     amount: int
     number: int
     at: float
+    calm: bool
 
 
 class Reply(NamedTuple):
@@ -79,7 +80,7 @@ class Books:
             return Reply(402, b'{"code":"DECLINED","failure_code":"INSUFFICIENT_FUNDS"}')
         if name not in self._done:
             amount = json.loads(asked.body)["amount"]
-            self.enter(Entry(asked.call, asked.key, amount, asked.number, now))
+            self.enter(Entry(asked.call, asked.key, amount, asked.number, now, asked.calm))
             self._done[name] = _page(asked.call, amount, asked.key)
         return Reply(200, self._done[name])
 

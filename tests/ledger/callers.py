@@ -4,12 +4,14 @@ import asyncio
 import json
 import pickle
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import aiohttp
-from tests.ledger.plan import LOOKUP, Kind, Order, key_of, provider_of
+from tests.ledger.plan import LOOKUP, POLICIES, Kind, Order, key_of, provider_of
 from tests.ledger.verdicts import Verdict, verdict_of
 
 from holdfast import CallReport, Effect, ResilientSession, report_of
@@ -113,30 +115,48 @@ async def own_body(response: aiohttp.ClientResponse, order: Order) -> bool | Non
     return bool(page["call"] == order.call and page["amount"] == amount)
 
 
-async def settle(base_url: str, doubts: Path) -> tuple[Counter[tuple[Kind, str]], Counter[tuple[Kind, str]]]:
-    """Look every call up that was left in doubt, and send those again under their key of which nothing was found.
+@dataclass(slots=True)
+class Settled:
+    """How many calls of each kind ended with each effect, when it was asked for later."""
 
-    Returns:
-        How many calls of each kind ended with each effect: after the lookup, and after the repetition.
-    """
-    looked_up: Counter[tuple[Kind, str]] = Counter()
-    repeated: Counter[tuple[Kind, str]] = Counter()
-    calm = {"X-Calm": "1", "X-Call": "later"}
-    bank = provider_of(Kind.KEYED)
-    async with ResilientSession(base_url, provider=bank, sinks=[], headers=calm) as session:
-        for order, report in _doubtful(doubts):
-            if order.kind is Kind.KEYED_LOOKUP:
-                report = await session.reconcile(report, LOOKUP)  # noqa: PLW2901 - the same call, known better
-                looked_up[order.kind, report.effect.value] += 1
-            if report.effect is Effect.IN_DOUBT:
-                again = report_of(await _ended(session, order))
-                assert again is not None
-                report = again  # noqa: PLW2901 - likewise
-            repeated[order.kind, report.effect.value] += 1
-    return looked_up, repeated
+    looked_up: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    """After the lookup."""
+
+    repeated: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    """After the repetition, where the lookup found nothing."""
 
 
-def _doubtful(doubts: Path) -> "list[tuple[Order, CallReport]]":
+async def settle(base_url: str, doubts: Path) -> Settled:
+    """Look every call up that was left in doubt, and send those again under their key of which nothing was found."""
+    settled, calm = Settled(), {"X-Calm": "1", "X-Call": "later"}
+    policy, bank = replace(POLICIES[0], attempt_timeout=None), provider_of(Kind.KEYED)
+    left = iter(_doubtful(doubts))
+    async with ResilientSession(base_url, provider=bank, policy=policy, sinks=[], headers=calm) as session:
+        await asyncio.gather(*(_settle_some(session, left, settled) for _ in range(8)))
+    return settled
+
+
+async def _settle_some(session: ResilientSession, left: Iterator[tuple[Order, CallReport]], settled: Settled) -> None:
+    for order, report in left:
+        known = report
+        if order.kind is Kind.KEYED_LOOKUP:
+            known = await session.reconcile(report, LOOKUP, sent=order.body)
+            settled.looked_up[order.kind, known.effect.value] += 1
+        if known.effect is Effect.IN_DOUBT:
+            known = await _repeated(session, order)
+        settled.repeated[order.kind, known.effect.value] += 1
+
+
+async def _repeated(session: ResilientSession, order: Order) -> CallReport:
+    ended = await _ended(session, order)
+    report = report_of(ended)
+    assert report is not None
+    if isinstance(ended, aiohttp.ClientResponse):
+        ended.release()
+    return report
+
+
+def _doubtful(doubts: Path) -> list[tuple[Order, CallReport]]:
     found = []
     with doubts.open("rb") as file:
         while file.peek(1):

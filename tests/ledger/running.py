@@ -8,14 +8,14 @@ from array import array
 from bisect import bisect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
 from tests.ledger import verdicts
-from tests.ledger.callers import Caller, HoldfastCaller, settle
-from tests.ledger.plan import POLICIES, Kind, Order, orders
+from tests.ledger.callers import Caller, HoldfastCaller, Settled, settle
+from tests.ledger.plan import LATE_S, POLICIES, Order, orders
 
 from holdfast import Policy
 
@@ -24,7 +24,8 @@ CONCURRENCY: Final = 48
 WARM_UP: Final = 0.2
 """Share of the calls that are made before memory is first measured."""
 
-_TICK_S: Final = 0.005
+_TICK_S: Final = 0.002
+_WORTH_NOTING_S: Final = 0.001
 
 
 @dataclass(slots=True)
@@ -34,10 +35,15 @@ class LoopLag:
     at: "array[float]" = field(default_factory=lambda: array("d"))
     lag_s: "array[float]" = field(default_factory=lambda: array("d"))
 
-    def around(self, moment: float) -> float:
-        """Give the worst lag near a moment, in seconds."""
-        first, last = bisect(self.at, moment - 0.5), bisect(self.at, moment + 0.25)
-        return max(self.lag_s[first:last], default=0.0)
+    def late_between(self, first: float, last: float) -> float:
+        """Give the seconds between two moments during which a timer that was due did not run."""
+        late_s = 0.0
+        for number in range(bisect(self.at, first), len(self.at)):
+            begun = self.at[number] - self.lag_s[number]
+            if begun >= last:
+                break
+            late_s += min(last, self.at[number]) - max(first, begun)
+        return late_s
 
     async def watch(self) -> None:
         """Note every lag worth noting, until cancelled."""
@@ -46,7 +52,7 @@ class LoopLag:
             due = loop.time() + _TICK_S
             await asyncio.sleep(_TICK_S)
             now = loop.time()
-            if now - due > _TICK_S:
+            if now - due > _WORTH_NOTING_S:
                 self.at.append(now)
                 self.lag_s.append(now - due)
 
@@ -69,8 +75,7 @@ class Run:
     late_events: Counter[str] = field(default_factory=Counter)
     """``outbound.call`` events that came when the call had ended."""
 
-    looked_up: Counter[tuple[Kind, str]] = field(default_factory=Counter)
-    repeated: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    settled: Settled = field(default_factory=Settled)
 
 
 @asynccontextmanager
@@ -104,7 +109,8 @@ async def run_holdfast(seed: int, calls: int, folder: Path, policies: tuple[Poli
         caller = HoldfastCaller(base_url, folder / "doubts")
         await _measure(run, caller, policies)
         run.late_events = caller.sink.ended
-        run.looked_up, run.repeated = await settle(base_url, folder / "doubts")
+        await asyncio.sleep(LATE_S)
+        run.settled = await settle(base_url, folder / "doubts")
     return run
 
 
@@ -151,16 +157,12 @@ async def _make_all(caller: Caller, every_order: Iterator[Order], calls: int, fi
 def _held() -> Counter[str]:
     """Name what the process holds: tasks by coroutine, and descriptors by kind."""
     held: Counter[str] = Counter(f"task {task.get_coro()!r}" for task in asyncio.all_tasks())
-    for descriptor in os.listdir("/proc/self/fd"):
-        try:
-            kind = os.readlink(f"/proc/self/fd/{descriptor}")
-        except FileNotFoundError:  # the one that listed the folder
-            continue
-        held[f"descriptor {kind.partition('[')[0]}"] += 1
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists the folder
+            held[f"descriptor {str(descriptor.readlink()).partition('[')[0]}"] += 1
     return held
 
 
 def _resident() -> int:
     gc.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -258,3 +258,19 @@ def test_an_id_from_the_network_cannot_lead_the_lookup_elsewhere(identifier: str
     finding = lookup().read(TRANSFER, 200, body)
 
     assert finding == at(SUCCEEDED, next_path)
+
+
+@pytest.mark.parametrize(
+    ("states", "effect"),
+    [
+        (("FAILED", "SUCCEEDED"), Effect.LANDED),
+        (("FAILED", "UNKNOWN"), Effect.IN_DOUBT),
+        (("FAILED", "CANCELED"), Effect.NONE),
+    ],
+)
+def test_a_failed_record_does_not_hide_one_that_landed(states: tuple[str, ...], effect: Effect) -> None:
+    """Whichever stands first in the list would decide whether the customer is asked to pay again."""
+    body = listed("transfers", *(resource(state) for state in states))
+
+    assert lookup().read(TRANSFER, 200, body).effect is effect
+    assert lookup().read(TRANSFER, 200, listed("transfers", *map(resource, reversed(states)))).effect is effect

@@ -6,14 +6,22 @@ from typing import Final
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from holdfast import Effect, Outcome
 from holdfast.core.classify import REASONS
-from holdfast.transport.faults import fault_of, without_address
+from holdfast.transport.faults import fault_of, without_secrets
 
 KEY: Final = ConnectionKey("host.test", 443, True, True, None, None, None)  # noqa: FBT003 - a tuple of aiohttp's
 INFO: Final = aiohttp.RequestInfo(URL("http://host.test/"), "POST", {}, URL("http://host.test/"))  # type: ignore[arg-type]
+
+
+def headers(value: str) -> CIMultiDictProxy[str]:
+    """Make headers that hold a secret."""
+    return CIMultiDictProxy(CIMultiDict({"Authorization": value}))
+
+
 RETRY, FINAL = Outcome.RETRYABLE, Outcome.PERMANENT_FAILURE
 NONE, DOUBT = Effect.NONE, Effect.IN_DOUBT
 
@@ -106,5 +114,34 @@ def test_the_address_is_taken_out_of_a_connect_timeout() -> None:
     """Aiohttp writes the whole URL, query and all, into this one."""
     error = aiohttp.ConnectionTimeoutError("Connection timeout to host http://host.test/?token=secret")
 
-    assert str(without_address(error)) == "Connection timeout"
-    assert str(without_address(aiohttp.ServerDisconnectedError("kept"))) == "kept"
+    without_secrets(error)
+
+    assert str(error) == "Connection timeout"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.InvalidUrlClientError("http://user:secret@host.test/?card=secret"),
+        aiohttp.InvalidURL("http://host.test/?card=secret", "bad"),
+        aiohttp.NonHttpUrlClientError("ftp://user:secret@host.test/?card=secret"),
+        aiohttp.ClientResponseError(
+            aiohttp.RequestInfo(
+                URL("http://host.test/?card=secret"),
+                "POST",
+                headers("Bearer secret"),
+                URL("http://host.test/?x=secret"),
+            ),
+            (),
+            status=400,
+            message="Bad",
+            headers=headers("secret"),
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_aiohttps_that_we_pass_on_tells_no_secret(error: aiohttp.ClientError) -> None:
+    """Error trackers keep ``str``, ``repr`` and pickles: a card number or a token would be there for ever."""
+    without_secrets(error)
+
+    assert "secret" not in f"{error} {error!r} {error.args}"

@@ -217,5 +217,7 @@ def test_no_policy_outlives_five_minutes(deadline: float) -> None:
 @pytest.mark.parametrize("name", ["retry_budget", "breaker", "read_body"])
 def test_a_part_of_a_policy_is_of_its_own_kind(name: str) -> None:
     """A budget given as a number would be taken for one, and fail at the first retry, with a payment in doubt."""
+    wrong: dict[str, Any] = {name: "no"}
+
     with pytest.raises(ValueError, match=f"{name} must be a .* or None, got 'no'"):
-        Policy(**{name: "no"})
+        Policy(**wrong)

@@ -11,6 +11,7 @@ Sources: RFC 9110 section 15; Finix error codes; Fiant status codes; Stripe, "Lo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from holdfast.core.retry_after import advised_wait
@@ -198,7 +199,7 @@ def classify(
     found = headers or {}
     if _is_2xx(status):
         return _success(status, method)
-    errors = provider.decode_errors(body) if body else ()
+    errors = _decoded(provider, body)
     facts = _Facts(status, errors, keyed, in_doubt, _should_retry(found), provider.key_words)
     outcome, reason = _outcome(facts, provider)
     return Classification(
@@ -209,6 +210,13 @@ def classify(
         retry_after=advised_wait(status, found),
         errors=errors,
     )
+
+
+def _decoded(provider: Provider, body: bytes) -> tuple[ErrorDetail, ...]:
+    try:
+        return provider.decode_errors(body) if body else ()
+    except Exception:  # noqa: BLE001 - a user's own decoder that fails must not lose the answer
+        return ()
 
 
 def effect_of(status: int, method: str, outcome: Outcome, *, in_doubt: bool) -> Effect:
@@ -252,6 +260,7 @@ def unreadable_success(status: int, method: str, *, keyed: bool, provider: Provi
     )
 
 
+@lru_cache(maxsize=256)
 def _success(status: int, method: str) -> Classification:
     effect = Effect.NONE if method.upper() in SAFE_METHODS else Effect.LANDED
     return Classification(outcome=Outcome.SUCCESS, effect=effect, reason=_reason_of(status), status=status)

@@ -76,6 +76,9 @@ class Call:
     request_ids: dict[str, None] = field(default_factory=dict)
     retry_after_s: float | None = None
     elapsed_s: float = 0.0
+    key_dropped: bool = False
+    """Whether an attempt was redirected to another origin, where no key of ours is known."""
+
     landed_answer: Answer | None = None
     """A success whose body was lost; it is what the caller gets when nothing better came."""
 
@@ -84,7 +87,7 @@ class Call:
     @property
     def keyed(self) -> bool:
         """Whether the call carries a key that the provider honours on this endpoint."""
-        return self.key.key is not None
+        return self.key.key is not None and not self.key_dropped
 
     @property
     def may_repeat(self) -> bool:
@@ -113,12 +116,13 @@ class Call:
         """Close the record of the attempt in flight and join its effect to the call's."""
         attempt = self.attempts[-1]
         verdict = self._classified_answer(ended) if isinstance(ended, Answer) else self._classified_fault(ended)
+        self.key_dropped = self.key_dropped or ended.key_dropped
         self.in_flight = False
         attempt.elapsed_s = now - self.started - attempt.started_s
         attempt.answer = verdict
         attempt.bytes_sent = True if isinstance(ended, Answer) else ended.bytes_sent
         attempt.error = type(ended.error).__name__ if isinstance(ended, Fault) else None
-        self.effect = join_effects(self.effect, verdict, same_key=self.keyed)
+        self.effect = join_effects(self.effect, verdict, same_key=self._settled_by(ended, verdict))
         self.outcome, self.reason, self.status = verdict.outcome, verdict.reason, verdict.status
         return verdict
 
@@ -140,11 +144,15 @@ class Call:
         self.in_flight = False
         self.outcome, self.reason = Outcome.RETRYABLE, "cancelled"
         self.stop_reason = StopReason.CANCELLED
+        self.status = status
 
     def _cut_attempt(self, bytes_sent: bool | None, status: int | None) -> Classification:  # noqa: FBT001 - three-valued
         if status is not None:
             known = classify(status, method=self.method, in_doubt=self.effect is Effect.IN_DOUBT)
-            return replace(known, outcome=Outcome.RETRYABLE, reason="cancelled")
+            # A 402 whose body was not read may be the processor's fault, which leaves a doubt.
+            unread = status == 402 and self.method not in SAFE_METHODS  # noqa: PLR2004
+            effect = Effect.IN_DOUBT if unread else known.effect
+            return replace(known, outcome=Outcome.RETRYABLE, reason="cancelled", effect=effect)
         unsent = bytes_sent is False or self.method in SAFE_METHODS
         effect = Effect.NONE if unsent else Effect.IN_DOUBT
         return Classification(outcome=Outcome.RETRYABLE, effect=effect, reason="cancelled")
@@ -161,6 +169,17 @@ class Call:
         if self._report is None:
             self._report = self._build_report()
         return self._report
+
+    def _settled_by(self, ended: Answer | Fault, verdict: Classification) -> bool:
+        """Say whether an answer speaks for the key: it was read whole, and the provider answers a key's owner so.
+
+        Where a used key is an error of unknown shape, and not a replay, only a refusal that we know by its code is one.
+        """
+        if not self.keyed or isinstance(ended, Fault) or ended.cut:
+            return False
+        codes = {error.code for error in verdict.errors}
+        known = any(rule.status == ended.status and rule.code in codes for rule in self.provider.rules)
+        return known or self.provider.replays_answer
 
     def _classified_answer(self, ended: Answer) -> Classification:
         verdict = classify(

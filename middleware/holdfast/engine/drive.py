@@ -29,7 +29,10 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
         last = await _try_until_stopped(call, exchange, runtime)
         last = await _settled(call, exchange, runtime, last)
     except BaseException as error:
+        was_in_flight = call.in_flight
         call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
+        if was_in_flight:
+            events.attempt_ended(runtime, call, call.attempts[-1])
         _conclude(call, runtime)
         setattr(error, REPORT_ATTRIBUTE, call.report())
         raise

@@ -63,7 +63,7 @@ def reconciliation(
         method: Method of the call in doubt.
         url: Its absolute address.
         base_path: Path of the session's base address.
-        key: Its idempotency key.
+        key: Its idempotency key; a lookup of the caller's own may do without.
         outcome: Its outcome so far.
         sent: Its JSON body, an empty object where it had none; ``None`` when that is not known.
     """
@@ -71,11 +71,11 @@ def reconciliation(
     # is then proof of anything.
     if outcome is Outcome.IDEMPOTENCY_CONFLICT and sent is None:
         return None
-    if lookup is None or key is None:
+    if lookup is None:
         return None
     place = urlsplit(url)
     prefix, path = below(place.path, base_path)
-    target = LookupTarget(method, path, key, sent or {})
+    target = LookupTarget(method, path, key or "", sent or {})
     try:
         first = lookup.path_for(target)
     except Exception:  # noqa: BLE001 - as with the reader below: the failure that led here must reach the caller

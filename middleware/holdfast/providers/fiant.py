@@ -66,6 +66,7 @@ FIANT: Final = Provider(
     name="fiant",
     rules=(
         # Status codes page, row 422: a KYC outcome, never transient. OpenAPI gives the types.
+        Rule(400, "INVALID_REQUEST", Outcome.PERMANENT_FAILURE, "invalid_request"),
         Rule(422, "MIN_INFO_MISSING", Outcome.PERMANENT_FAILURE, "more_information_needed"),
         Rule(422, "MIN_ASSESSMENT_MISSING", Outcome.PERMANENT_FAILURE, "assessment_needed"),
         Rule(422, "NO_ERROR", Outcome.PERMANENT_FAILURE, "assessment_needed"),

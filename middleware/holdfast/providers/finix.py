@@ -49,13 +49,18 @@ def _read(target: LookupTarget, status: int, body: bytes) -> Finding:
         return _by_state(document) if _is_ours(document, target) else Finding(Effect.IN_DOUBT)
     listed = embedded.get(collection)
     # The echo is checked, because a server that ignores the filter lists other people's payments.
-    ours = (item for item in listed if _is_ours(item, target)) if isinstance(listed, list) else iter(())
-    found: dict[str, Any] | None = next(ours, None)
+    ours = [item for item in listed if _is_ours(item, target)] if isinstance(listed, list) else []
+    found = min(ours, key=_weight, default=None)
     if found is None:
         return Finding(Effect.IN_DOUBT)
     verdict = _by_state(found)
     resource = quote(str(found.get("id")), safe="", errors="replace")  # JSON can spell a lone surrogate
     return Finding(verdict.effect, verdict.outcome, verdict.reason, f"/{collection}/{resource}")
+
+
+def _weight(resource: dict[str, Any]) -> int:
+    """Order records under one key: one that landed decides, then one in doubt, and a failed one only alone."""
+    return (Effect.LANDED, Effect.IN_DOUBT, Effect.NONE).index(_by_state(resource).effect)
 
 
 def _collection(target: LookupTarget) -> str | None:

@@ -79,6 +79,8 @@ class LookupTarget:
     """Path below the base address, without query, e.g. ``/transfers``."""
 
     key: str
+    """Empty where the call carried none, which only a lookup of the caller's own is asked about."""
+
     sent: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The request's JSON body, to tell our own record from another payment under the same key; empty when unknown."""
 

@@ -9,9 +9,10 @@ announced length never arrived: that is proof that costs nothing, where aiohttp'
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from aiohttp import ClientConnectionResetError, FormData, MultipartWriter
+from aiohttp import ClientConnectionResetError, ClientPayloadError, FormData, MultipartWriter
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import (
     PAYLOAD_REGISTRY,
@@ -95,6 +96,8 @@ class RequestBody(Payload):
         await self._source.write_with_length(writer, content_length)
 
     def _begin(self, writer: AbstractStreamWriter) -> None:
+        if not self.replayable:
+            raise ClientPayloadError("the request body is a stream that was sent already, and cannot be sent again")
         # The peer may have closed an idle connection a moment before. aiohttp finds that out with the first bytes, and
         # then sends none of them; found out here, the source is untouched, and the attempt is known not to have left.
         transport = getattr(writer, "transport", None)
@@ -108,7 +111,8 @@ class RequestBody(Payload):
     async def release(self) -> None:
         """Close the source, as aiohttp does with what it was given to send. Called once, when the call has ended."""
         if not self._source.autoclose:
-            await self._source.close()
+            with suppress(Exception):  # a file that cannot be closed must not cost the answer that has arrived
+                await self._source.close()
 
 
 def body_from(data: Any) -> RequestBody | None:  # noqa: ANN401 - whatever aiohttp accepts as data=

@@ -7,7 +7,7 @@ its connection back before the pause.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import aiohttp
@@ -15,9 +15,10 @@ from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 
 from holdfast.core.error_body import ERROR_BODY_LIMIT
+from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody
-from holdfast.transport.faults import fault_of, without_address
+from holdfast.transport.faults import fault_of, without_secrets
 from holdfast.transport.single_send import SECRET_HEADERS, SingleSend, unwrapped
 from holdfast.transport.whole_body import put_back, read_whole
 
@@ -54,7 +55,9 @@ class HttpExchange:
     timeout: aiohttp.ClientTimeout
     body: RequestBody | None = None
     read_body: bool = False
-    key_header: str | None = None
+    key_headers: frozenset[str] = frozenset()
+    """In lower case: request headers that carry a key."""
+
     status: int | None = None
     """Status of the attempt in flight, from the moment its head is here."""
 
@@ -80,11 +83,12 @@ class HttpExchange:
                 timeout=self._timeout(total_s, connect_s), middlewares=chain, **self.options
             )
         except Exception as error:  # noqa: BLE001 - every failure is a row of the table, the last row takes the rest
-            return fault_of(without_address(unwrapped(error)), bytes_sent=self._evidence(error))
+            return self._fault(unwrapped(error))
         finally:
             # aiohttp refuses a tracker that has seen a request.
             self.options.pop("upload_tracker", None)
-        self.status = response.status
+        # After a redirect the status is that of another request.
+        self.status = None if response.history else response.status
         return await self._answer(response)
 
     async def look_up(self, path: str, total_s: float, connect_s: float) -> Answer | Fault:
@@ -115,20 +119,37 @@ class HttpExchange:
     async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
         redirects = tuple(hop.status for hop in response.history)
         answer = Answer(response.status, response.headers, redirects=redirects, response=response)
+        answer.key_dropped = self._guard.key_dropped
         try:
             if 200 <= response.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
                 answer.unreadable = self.read_body and not await read_whole(response, on_a_wire=self._guard.reached)
             elif response.status > 304:  # noqa: PLR2004 - a redirect's body says nothing, and the others have none
-                answer.body = await _peek(response)
+                answer.body, answer.cut = await _peek(response)
         except BaseException:
             response.close()
             raise
         return answer
 
+    def _fault(self, error: Exception) -> Fault:
+        guard = self._guard
+        fault = fault_of(error, bytes_sent=self._evidence(error))
+        if guard.answered and error not in guard.inner_errors:
+            # A middleware of the caller's failed over a response that had come: sending again mends nothing.
+            fault = replace(fault, outcome=Outcome.PERMANENT_FAILURE, reason="local_error")
+        fault.key_dropped = guard.key_dropped
+        without_secrets(error)
+        return fault
+
     def _evidence(self, error: Exception) -> bool | None:
+        guard = self._guard
         # Where a test library has put itself in aiohttp's place, the guard is never asked, and proves nothing.
-        bypassed = not self._guard.reached and isinstance(error, aiohttp.ClientError | OSError)
-        return None if bypassed else self._guard.bytes_sent
+        if not guard.reached and isinstance(error, aiohttp.ClientError | OSError):
+            return None
+        # A middleware may have failed at something else, after a send that failed and may have been taken in.
+        earlier = [one for one in guard.inner_errors if one is not error and isinstance(one, Exception)]
+        if any(fault_of(one, bytes_sent=None).effect is Effect.IN_DOUBT for one in earlier):
+            return True
+        return guard.bytes_sent
 
     def _timeout(self, total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
         given = self.timeout
@@ -143,26 +164,31 @@ class HttpExchange:
         )
 
     def _secret_headers(self) -> frozenset[str]:
-        return SECRET_HEADERS if self.key_header is None else SECRET_HEADERS | {self.key_header.lower()}
+        return SECRET_HEADERS | self.key_headers
 
     def _lookup_headers(self, given: LooseHeaders | None) -> CIMultiDict[str]:
         headers = CIMultiDict(given or ())
-        for name in _OF_THE_BODY if self.key_header is None else (*_OF_THE_BODY, self.key_header):
+        for name in _OF_THE_BODY | self.key_headers:
             headers.popall(name, None)
         return headers
 
 
-async def _peek(response: aiohttp.ClientResponse, limit: int = ERROR_BODY_LIMIT) -> bytes:
-    """Read the head of a body and put it back. What cannot be read is left out: the status alone is an answer."""
-    taken = bytearray()
+async def _peek(response: aiohttp.ClientResponse, limit: int = ERROR_BODY_LIMIT) -> tuple[bytes, bool]:
+    """Read the head of a body and put it back; say whether there was, or should have been, more.
+
+    What cannot be read is left out: the status alone is an answer.
+    """
+    taken, cut = bytearray(), True
     try:
         async with asyncio.timeout(ERROR_BODY_WAIT_S):
-            while len(taken) < limit and (chunk := await response.content.read(limit - len(taken))):
+            while len(taken) < limit and cut:
+                chunk = await response.content.read(limit - len(taken))
                 taken += chunk
+                cut = bool(chunk)
     except Exception:  # noqa: BLE001, S110 - as above; the caller meets the failure himself when he reads on
         pass
     put_back(response.content, bytes(taken))
-    return bytes(taken)
+    return bytes(taken), cut
 
 
 async def _whole(response: aiohttp.ClientResponse, *, on_a_wire: bool) -> Answer:

@@ -16,10 +16,14 @@ from traceback import walk_tb
 from typing import Final
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
+from holdfast.core.redact import safe_url
 from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Fault
 
+_NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
 _RETRY: Final = Outcome.RETRYABLE
 _FINAL: Final = Outcome.PERMANENT_FAILURE
 _UNSENT: Final = False
@@ -118,8 +122,17 @@ def _never_taken_in(error: Exception) -> bool:
     return isinstance(error, aiohttp.TooManyRedirects) and all(hop.status in {307, 308} for hop in error.history)
 
 
-def without_address(error: Exception) -> Exception:
-    """Take the address out of an error's text: aiohttp puts the whole URL, query and all, into its connect timeout."""
+def without_secrets(error: Exception) -> None:
+    """Take out of aiohttp's own errors what they print and pickle: the address with its query, headers, the hops."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         error.args = ("Connection timeout",)
-    return error
+    if isinstance(error, aiohttp.ClientResponseError):
+        asked = error.request_info
+        place = URL(safe_url(str(asked.real_url)))
+        error.request_info = aiohttp.RequestInfo(place, asked.method, _NO_HEADERS, place)
+        error.headers, error.history = None, ()
+        error.args = (error.request_info, ())
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        error.args = (safe_url(str(error.args[0])), *error.args[1:]) if error.args else ()
+    if isinstance(error, aiohttp.InvalidURL):
+        error._url = error.args[0] if error.args else ""  # noqa: SLF001 - what str(error) prints

@@ -59,7 +59,7 @@ class RequestReader:
         # aiohttp has no public way to a session's base address and middlewares; a request's own list replaces them.
         self._middlewares = tuple(getattr(client, "_middlewares", None) or ())
         self._base_url: URL | None = getattr(client, "_base_url", None)
-        self._key_header = next((slot.header for slot in provider.key_slots if slot.header is not None), None)
+        self._key_headers = frozenset(slot.header.lower() for slot in provider.key_slots if slot.header is not None)
         self.base_path = "" if self._base_url is None else self._base_url.path
 
     def read(self, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Request:
@@ -80,9 +80,11 @@ class RequestReader:
         given = timeout is not _NOT_GIVEN and timeout is not sentinel
         limits = _client_timeout(timeout) if given else self._client.timeout
         operation = _taken(options, "operation", str)
-        lookup = _taken(options, "reconcile", Lookup) or self._provider.lookup
+        own_lookup = _taken(options, "reconcile", Lookup)
         raise_for_status = options.pop("raise_for_status", None)
         key_given = options.pop("idempotency_key", None)
+        if options.get("headers"):
+            options["headers"] = CIMultiDict(options["headers"])  # the caller may change his while we pause
         method = method.upper()
         address = self.absolute(url)
         path = below(URL(address).path, self.base_path)[1]
@@ -101,7 +103,7 @@ class RequestReader:
             policy=policy,
             operation=None if operation is None else clean(operation),
             key=key,
-            lookup=lookup,
+            lookup=own_lookup or (None if key.key is None else self._provider.lookup),
             document=_object_sent(document, body),
             raise_for_status=raise_for_status,
             exchange=self.exchange(name, where, options, policy, limits, body),
@@ -132,7 +134,7 @@ class RequestReader:
             timeout=limits,
             body=body,
             read_body=read_body,
-            key_header=self._key_header,
+            key_headers=self._key_headers,
         )
 
     def absolute(self, url: StrOrURL) -> str:
@@ -176,7 +178,7 @@ class RequestReader:
         if slot is None and method in SAFE_METHODS:
             return NO_KEY
         editable = isinstance(options.get("json"), Mapping)
-        headers = CIMultiDict(options.get("headers") or ())
+        headers: Mapping[str, str] = options.get("headers") or {}
         try:
             return plan_key(slot, given=given, headers=headers, document=document, editable=editable)
         except ValueError as error:
@@ -185,7 +187,8 @@ class RequestReader:
     def _body(self, options: dict[str, Any], key: KeyPlan) -> RequestBody | None:
         data, json = options.pop("data", None), options.pop("json", None)
         if json is None:
-            return body_from(data)
+            # What the caller may change while we pause is copied.
+            return body_from(bytes(data) if isinstance(data, bytearray | memoryview) else data)
         if data is not None:
             raise ValueError("data and json parameters can not be used at the same time")
         if key.json_field is not None and key.key is not None:

@@ -44,7 +44,17 @@ class SingleSend:
     Confined to one event loop.
     """
 
-    __slots__ = ("_answered", "_body", "_home", "_hops", "_replaced", "_secret_headers", "_writes_before")
+    __slots__ = (
+        "_abroad",
+        "_answered",
+        "_body",
+        "_home",
+        "_hops",
+        "_replaced",
+        "_secret_headers",
+        "_writes_before",
+        "inner_errors",
+    )
 
     def __init__(self, secret_headers: frozenset[str] = SECRET_HEADERS, body: RequestBody | None = None) -> None:
         """Name the headers, in lower case, that must not reach another origin, and the body of the attempt."""
@@ -54,12 +64,25 @@ class SingleSend:
         self._replaced = False
         self._home: URL | None = None
         self._hops = 0
+        self._abroad = False
         self._answered = False
+        self.inner_errors: list[BaseException] = []
+        """What the send itself raised, hop by hop and try by try, before any middleware of the caller's."""
 
     @property
     def reached(self) -> bool:
         """Whether aiohttp got as far as sending a hop through the guard."""
         return self._hops > 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether a response has come, whatever a middleware of the caller's made of it."""
+        return self._answered
+
+    @property
+    def key_dropped(self) -> bool:
+        """Whether a hop went to another origin, without the key."""
+        return self._abroad
 
     @property
     def bytes_sent(self) -> bool | None:
@@ -98,7 +121,11 @@ class SingleSend:
         return (self, *middlewares, self._note_answer) if middlewares else (self,)
 
     async def _note_answer(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        except BaseException as error:
+            self.inner_errors.append(error)
+            raise
         self._answered = True
         return response
 
@@ -106,6 +133,7 @@ class SingleSend:
         if self._home is None:
             self._home = request.url
         elif self._home.origin() != request.url.origin():
+            self._abroad = True
             for name in [name for name in request.headers if name.lower() in self._secret_headers]:
                 del request.headers[name]
 
