@@ -7,7 +7,7 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test planted ledger simulate lint format types check clean
+.PHONY: help demo sandbox test planted ledger race simulate lint format types check clean
 
 help:
 	@echo 'make demo      see holdfast at work against a sandbox on this machine'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test      run the tests with coverage'
 	@echo 'make planted   plant ten bugs, one at a time, and show which test catches each'
 	@echo 'make ledger    hold 300 000 verdicts against the books of a failing bank, and rivals beside them: 10 minutes'
+	@echo 'make race      the idle-connection race, with and without Expect: 100-continue'
 	@echo 'make simulate  a million more on a virtual clock: 10 minutes'
 	@echo 'make lint      ruff: rules and formatting'
 	@echo 'make format    ruff: mend what can be mended'
@@ -41,6 +42,10 @@ planted:
 ledger:
 	$(BOOTSTRAP) bench
 	@$(BIN)/python -m benchmarks.ledger $(ARGS)
+
+race:
+	$(BOOTSTRAP) test
+	@$(BIN)/python -m benchmarks.idle_race $(ARGS)
 
 simulate:
 	$(BOOTSTRAP) test

@@ -28,7 +28,7 @@ class Effect(StrEnum):
     """Whether a call changed anything at the provider."""
 
     NONE = "none"
-    """Nothing changed: it is safe to make the call anew."""
+    """This call changed nothing. After a conflict an earlier one may have: look it up before paying anew."""
 
     IN_DOUBT = "in_doubt"
     """It may or may not have happened; only a lookup or the same key can tell."""

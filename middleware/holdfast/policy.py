@@ -119,13 +119,13 @@ class Policy:
     """No pause of our own choosing is longer than this, in seconds. A server may ask for more."""
 
     retry_budget: RetryBudget | None = RetryBudget()
-    """Retries allowed over time, per origin; ``None`` means no budget."""
+    """Retries allowed over time, per origin; ``None`` means no budget. Not enforced yet."""
 
     breaker: CircuitBreaker | None = CircuitBreaker()
-    """The circuit breaker per origin; ``None`` means none."""
+    """The circuit breaker per origin; ``None`` means none. Not enforced yet."""
 
     max_concurrency: int | None = None
-    """Calls in flight per origin; ``None`` means no limit."""
+    """Calls in flight per origin; ``None`` means no limit. Not enforced yet."""
 
     expect_continue: bool = False
     """Send the body of an unsafe call without a key only after the server's ``100 Continue`` (RFC 9110 section 10.1.1).

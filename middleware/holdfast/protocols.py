@@ -76,8 +76,8 @@ class Exchange(Protocol):
         """Make one attempt, within limits in seconds."""
         ...
 
-    async def look_up(self, path: str, total_s: float, connect_s: float) -> Answer | Fault:
-        """GET a path below the provider's base address and read the whole answer."""
+    async def look_up(self, address: str, total_s: float, connect_s: float) -> Answer | Fault:
+        """GET an absolute address and read the whole answer."""
         ...
 
     def discard(self, ended: Answer | Fault) -> None:

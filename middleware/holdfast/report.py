@@ -87,7 +87,8 @@ class AttemptReport:
     """Seconds of pause that followed; ``None`` after the last attempt."""
 
     bytes_sent: bool | None
-    """Whether any of the request left this process: ``False`` is proof that none did, ``None`` is not known."""
+    """Whether the request left this process: ``False`` is proof that nothing of its body did, and that it cannot have
+    been taken in; ``None`` is not known."""
 
     error: str | None
     """Class name of the exception the attempt ended in."""

@@ -38,8 +38,8 @@ class Memory:
         await asyncio.sleep(self.takes_s)
         return self.answers.pop(0)
 
-    async def look_up(self, path: str, total_s: float, connect_s: float) -> Answer | Fault:
-        self.asked.append((path, total_s, connect_s))
+    async def look_up(self, address: str, total_s: float, connect_s: float) -> Answer | Fault:
+        self.asked.append((address, total_s, connect_s))
         await asyncio.sleep(self.takes_s)
         return self.found.pop(0)
 

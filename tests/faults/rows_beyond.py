@@ -6,7 +6,7 @@ A plus sign stands before each number.
 import asyncio
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
@@ -31,9 +31,10 @@ from tests.faults.handlers import (
     whole,
 )
 from tests.faults.places import server
-from tests.faults.rows import SHORT, SHORT_S, Ask, Row, Said
+from tests.faults.rows import AMOUNT, SHORT, SHORT_S, Ask, Row, Said
 from tests.faults.rows_before import PROXY, TLS, TLS_URL
-from tests.faults.rows_sent import PART_BYTES, upload
+from tests.faults.rows_sent import PART_BYTES, READ_TIMEOUT, upload
+from tests.faults.server import Wire
 
 from holdfast import Outcome
 
@@ -313,4 +314,56 @@ STATUS: Final = (
     ),
 )
 
-ROWS: Final = (*BEFORE, *UPLOAD, *ANSWER, *WELL, *MISSED, *STATUS)
+
+async def body_failing_late() -> AsyncIterator[bytes]:
+    """Fail when all was given, as a file that does not close does."""
+    yield AMOUNT
+    raise OSError("the source of the body failed")
+
+
+async def hasty(wire: Wire) -> None:
+    """Act as soon as the document is whole, and do not wait for the end of the body."""
+    request = await wire.head()
+    await wire.reader.readuntil(AMOUNT)
+    wire.ledger.execute(request)
+    await wire.gone()
+
+
+def _cut(number: str, flavour: str, said: bytes, *, executes: bool) -> Row:
+    says = _doubt("yes" if executes else "no")
+    return Row(id=number, flavour=flavour, place=server(after_request(said, executes=executes)), says=says)
+
+
+TWINS: Final = (
+    Row(
+        id="+W08",
+        flavour="executed",
+        place=server(hasty),
+        ask=Ask(body=body_failing_late),
+        says=dict.fromkeys(_UNSAFE, _doubt("yes")["P"]),
+    ),
+    Row(
+        id="+N05",
+        flavour="not_executed",
+        place=server(after_request(then=HANG, executes=False)),
+        ask=READ_TIMEOUT,
+        reason="read_timeout",
+        says=_doubt("no"),
+    ),
+    _cut("+H01", "not_executed", b"HTTP/1.1 20", executes=False),
+    _cut("+H03", "not_executed", b"HTTP/1.1 200 OK\r\nContent-Type: applica", executes=False),
+    _cut("+H06", "executed", b"HTTP/1.1 402 No\r\nX", executes=True),  # half a head binds nobody
+    *(_status(status, _doubt("yes"), executes=True) for status in (408, 508)),
+    *(_status(status, _doubt("no")) for status in (504, 524)),
+    Row(
+        id="+S503R",
+        flavour="executed",
+        place=server(after_request(whole(503, b"{}", retry_after="1"))),
+        ask=Ask(virtual=True),
+        reason="unavailable",
+        says=_doubt("yes"),
+    ),
+)
+"""Faults that look like one in doubt and did the opposite; ``test_twins.py`` says what they are for."""
+
+ROWS: Final = (*BEFORE, *UPLOAD, *ANSWER, *WELL, *MISSED, *STATUS, *TWINS)

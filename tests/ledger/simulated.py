@@ -107,9 +107,9 @@ class SimulatedExchange:
         )
         return await self._ask(asked, total_s, connect_s)
 
-    async def look_up(self, path: str, total_s: float, connect_s: float) -> Ended:
+    async def look_up(self, address: str, total_s: float, connect_s: float) -> Ended:
         """GET a path, and read the whole answer."""
-        place = urlsplit(path)
+        place = urlsplit(address)
         self.account.lookups += 1
         call = f"{self.account.order.call} lookup"
         asked = Asked(call, self.account.lookups, "GET", place.path, parse_qs(place.query)["key"][0], b"")

@@ -82,7 +82,7 @@ REASONS: Final = frozenset(
         # Failures of the transport, from ``transport.faults``.
         *("dns", "connect", "connect_timeout", "tls", "tls_certificate", "proxy", "proxy_refused", "invalid_url"),
         *("too_many_redirects", "bad_redirect", "timeout", "read_timeout", "disconnected", "connection_lost"),
-        *("malformed_response", "payload_lost", "client_error", "local_error", "cancelled", "deadline"),
+        *("malformed_response", "payload_lost", "local_error", "cancelled", "deadline"),
     }
 )
 """Every reason that a classification, an attempt or a call can carry. A user's own ``Rule`` may add its own."""

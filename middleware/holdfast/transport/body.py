@@ -74,7 +74,7 @@ class RequestBody(Payload):
 
     @property
     def autoclose(self) -> bool:
-        """Never: the call closes the source when it ends."""
+        """``True``: aiohttp need not close it; the call closes the source when it ends."""
         return True
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:

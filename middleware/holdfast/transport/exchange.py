@@ -91,14 +91,14 @@ class HttpExchange:
         self.status = None if response.history else response.status
         return await self._answer(response)
 
-    async def look_up(self, path: str, total_s: float, connect_s: float) -> Answer | Fault:
+    async def look_up(self, address: str, total_s: float, connect_s: float) -> Answer | Fault:
         """GET an address and read the whole answer. It is safe to make, whatever became of the call."""
         options = {name: value for name, value in self.options.items() if name in _OF_A_LOOKUP}
         options["headers"] = self._lookup_headers(options.get("headers"))
         guard = SingleSend()
         try:
             response = await self.get(
-                path,
+                address,
                 timeout=self._timeout(total_s, connect_s),
                 middlewares=(guard, *self.middlewares),
                 allow_redirects=False,
