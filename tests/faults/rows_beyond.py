@@ -318,6 +318,7 @@ STATUS: Final = (
 async def body_failing_late() -> AsyncIterator[bytes]:
     """Fail when all was given, as a file that does not close does."""
     yield AMOUNT
+    await asyncio.sleep(0.05)  # as there
     raise OSError("the source of the body failed")
 
 

@@ -1,5 +1,6 @@
 """Faults after the first byte of the request left: writing, waiting, a reused connection, the head of the answer."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from io import BytesIO
@@ -44,6 +45,7 @@ def upload() -> BytesIO:
 async def broken_body() -> AsyncIterator[bytes]:
     """Fail in the middle, as a file on a lost disk does."""
     yield b'{"amount":'
+    await asyncio.sleep(0.05)  # or Python 3.12 and later would fail before the first byte has left
     raise OSError("the source of the body failed")
 
 

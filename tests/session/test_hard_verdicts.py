@@ -25,7 +25,7 @@ from tests.support import (
     said,
 )
 
-from holdfast import Effect, Outcome, PermanentFailureError, ResilientSession, StopReason, report_of
+from holdfast import CallReport, Effect, Outcome, PermanentFailureError, ResilientSession, StopReason, report_of
 from holdfast.providers import FIANT, FINIX, GENERIC, Finding, KeySlot, Lookup
 from holdfast.testing import RecordingSink
 
@@ -179,14 +179,15 @@ def test_headers_that_can_be_read_once_are_sent_each_time() -> None:
 def test_a_refusal_that_nobody_understands_settles_no_doubt(provider: Any, path: str, refusal: Behaviour) -> None:
     """It may say that the first charge was made; read as "nothing happened", the caller pays again."""
 
-    async def scenario() -> Any:
+    async def scenario() -> CallReport:
         async with (
             Peer(choose=in_turn(drop(), refusal)) as peer,
             ResilientSession(peer.url, provider=replace(provider, lookup=None), policy=AT_ONCE) as session,
+            session.post(path, json={"amount": 1}, idempotency_key="order-7") as response,
         ):
-            return await session.post(path, json={"amount": 1}, idempotency_key="order-7")
+            return report(response)
 
-    assert report(run(scenario())).effect is Effect.IN_DOUBT
+    assert run(scenario()).effect is Effect.IN_DOUBT
 
 
 def test_a_refusal_that_fiant_documents_settles_the_doubt() -> None:
