@@ -102,6 +102,46 @@ def test_a_failover_that_is_refused_does_not_unsend_the_first_server() -> None:
     assert report(error).effect is Effect.IN_DOUBT
 
 
+def test_a_send_that_a_middleware_gave_up_is_not_unsent_by_the_next_one() -> None:
+    """The slow server had the charge: a second address that refuses would make it one that was never sent."""
+
+    async def impatient(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Any:
+        try:
+            return await asyncio.wait_for(handler(request), 0.2)
+        except TimeoutError:
+            request.url = request.url.with_port(refused_port())
+            return await handler(request)
+
+    async def scenario() -> tuple[Peer, BaseException]:
+        async with Peer(hang()) as peer, ResilientSession(peer.url, policy=AT_ONCE) as session:
+            return peer, await failure(session.post("/charges", middlewares=[impatient]))
+
+    peer, error = run(scenario())
+
+    assert peer.lines == ["POST /charges"]
+    assert report(error).effect is Effect.IN_DOUBT
+
+
+def test_a_second_send_of_a_middleware_that_times_out_is_a_timeout() -> None:
+    """A log-in that answers 401 first is no reason to call a slow provider a fault of the caller's."""
+    patient = replace(AT_ONCE, attempt_timeout=0.3, max_attempts=2)
+
+    async def log_in(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        response.release()
+        return await handler(request)
+
+    async def scenario() -> BaseException:
+        behaviours = in_turn(answer(401), hang(), answer(401), hang())
+        async with Peer(choose=behaviours) as peer, ResilientSession(peer.url, policy=patient) as session:
+            return await failure(session.post("/charges", json={}, idempotency_key="k", middlewares=[log_in]))
+
+    known = report(run(scenario()))
+
+    assert [attempt.reason for attempt in known.attempts] == ["timeout", "timeout"]
+    assert (known.effect, known.stop_reason) == (Effect.IN_DOUBT, StopReason.ATTEMPTS_EXHAUSTED)
+
+
 def test_a_middleware_that_raises_for_status_does_not_repeat_a_decline() -> None:
     """Networks fine each repeated decline, and the answer that says so had come."""
 

@@ -115,8 +115,8 @@ class Call:
     def end_attempt(self, ended: Answer | Fault, now: float) -> Classification:
         """Close the record of the attempt in flight and join its effect to the call's."""
         attempt = self.attempts[-1]
-        verdict = self._classified_answer(ended) if isinstance(ended, Answer) else self._classified_fault(ended)
         self.key_dropped = self.key_dropped or ended.key_dropped
+        verdict = self._classified_answer(ended) if isinstance(ended, Answer) else self._classified_fault(ended)
         self.in_flight = False
         attempt.elapsed_s = now - self.started - attempt.started_s
         attempt.answer = verdict

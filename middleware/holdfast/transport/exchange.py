@@ -133,7 +133,7 @@ class HttpExchange:
     def _fault(self, error: Exception) -> Fault:
         guard = self._guard
         fault = fault_of(error, bytes_sent=self._evidence(error))
-        if guard.answered and error not in guard.inner_errors:
+        if guard.answered and not guard.failed_with(error):
             # A middleware of the caller's failed over a response that had come: sending again mends nothing.
             fault = replace(fault, outcome=Outcome.PERMANENT_FAILURE, reason="local_error")
         fault.key_dropped = guard.key_dropped
@@ -146,8 +146,8 @@ class HttpExchange:
         if not guard.reached and isinstance(error, aiohttp.ClientError | OSError):
             return None
         # A middleware may have failed at something else, after a send that failed and may have been taken in.
-        earlier = [one for one in guard.inner_errors if one is not error and isinstance(one, Exception)]
-        if any(fault_of(one, bytes_sent=None).effect is Effect.IN_DOUBT for one in earlier):
+        earlier = guard.inner_errors[:-1] if guard.failed_with(error) else guard.inner_errors
+        if any(_may_have_landed(one) for one in earlier):
             return True
         return guard.bytes_sent
 
@@ -171,6 +171,11 @@ class HttpExchange:
         for name in _OF_THE_BODY | self.key_headers:
             headers.popall(name, None)
         return headers
+
+
+def _may_have_landed(error: BaseException) -> bool:
+    # A send that a middleware cancelled, to try elsewhere, says nothing of how far it had come.
+    return not isinstance(error, Exception) or fault_of(error, bytes_sent=None).effect is Effect.IN_DOUBT
 
 
 async def _peek(response: aiohttp.ClientResponse, limit: int = ERROR_BODY_LIMIT) -> tuple[bytes, bool]:

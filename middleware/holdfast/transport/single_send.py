@@ -9,6 +9,7 @@ On a redirect to another origin aiohttp drops Authorization and Cookie only. The
 API keys.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -78,6 +79,15 @@ class SingleSend:
     def answered(self) -> bool:
         """Whether a response has come, whatever a middleware of the caller's made of it."""
         return self._answered
+
+    def failed_with(self, error: Exception) -> bool:
+        """Say whether an error is what the newest send ended in, and not a middleware's own.
+
+        aiohttp's total timer cancels the send and raises ``TimeoutError`` in its place.
+        """
+        newest = self.inner_errors[-1] if self.inner_errors else None
+        timed_out = isinstance(newest, asyncio.CancelledError) and isinstance(error, TimeoutError)
+        return newest is error or timed_out
 
     @property
     def key_dropped(self) -> bool:
