@@ -32,6 +32,11 @@ def _one_of(name: str, value: object, kind: type) -> None:
         raise ValueError(f"{name} must be a {kind.__name__} or None, got {value!r}")
 
 
+def _true_or_false(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")  # noqa: TRY004 - a bad value, as the others
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
@@ -135,6 +140,10 @@ class Policy:
     answers only at the attempt's timeout.
     """
 
+    redirect_body: bool = False
+    """Let a redirect to another origin (307, 308) take the request's body along. ``False`` follows it without the body,
+    and then no answer from there counts as success."""
+
     read_body: bool | None = None
     """Read a success's body inside the attempt; ``None`` is the provider's choice, ``False`` keeps streaming."""
 
@@ -157,5 +166,5 @@ class Policy:
         _one_of("retry_budget", self.retry_budget, RetryBudget)
         _one_of("breaker", self.breaker, CircuitBreaker)
         _one_of("read_body", self.read_body, bool)
-        if not isinstance(self.expect_continue, bool):
-            raise ValueError(f"expect_continue must be True or False, got {self.expect_continue!r}")  # noqa: TRY004 - as above
+        _true_or_false("expect_continue", self.expect_continue)
+        _true_or_false("redirect_body", self.redirect_body)

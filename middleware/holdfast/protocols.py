@@ -32,6 +32,9 @@ class Answer:
     key_dropped: bool = False
     """Whether a redirect led to another origin, which the idempotency key did not go along to."""
 
+    body_dropped: bool = False
+    """Whether it answers a redirected request whose body stayed behind."""
+
     response: Any = None
     """What the transport gives the caller: an ``aiohttp.ClientResponse``."""
 

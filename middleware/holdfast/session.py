@@ -3,11 +3,13 @@
 A shell: it reads the caller's keywords, hands one call to the engine, and gives aiohttp's own response back. It holds
 an aiohttp session and passes everything that is not a request through to it.
 """
+# pyright: reportIncompatibleMethodOverride=false
+# Each request takes four keywords more than aiohttp's, which pyright cannot see in an unpacked TypedDict.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import aiohttp
 from aiohttp.client import _RequestContextManager  # the type a request has; it is a coroutine and a context manager
@@ -27,12 +29,31 @@ from holdfast.providers.generic import GENERIC
 from holdfast.providers.provider import Lookup, Provider
 from holdfast.report import REPORT_ATTRIBUTE, CallReport
 from holdfast.telemetry.structlog import LogSink
+from holdfast.transport.method import method_of
 from holdfast.transport.request import RequestReader, exceeds
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiohttp.client import _RequestOptions
+
+    # What isinstance() says at run time, where aiohttp warns of a real subclass: a function that is annotated with
+    # aiohttp.ClientSession takes a ResilientSession.
+    _DropIn = aiohttp.ClientSession
+
+    class _CallOptions(_RequestOptions, total=False):
+        idempotency_key: str | None
+        policy: Policy | None
+        operation: str | None
+        reconcile: Lookup | None
+
+else:
+    _DropIn = object
 
 _OWN: Final = frozenset({"client", "_provider", "_policy", "_runtime", "_reader", "_owns_client"})
 
 
-class ResilientSession:
+class ResilientSession(_DropIn):
     """Drops in for ``aiohttp.ClientSession``. Confined to one event loop.
 
     Responses are aiohttp's own and are returned whatever their status, unless ``raise_for_status`` asks otherwise.
@@ -93,6 +114,8 @@ class ResilientSession:
         """Pass anything that is not ours through to the aiohttp session."""
         if name in _OWN:
             raise AttributeError(name)
+        if name == "_request":  # what aiohttp's own get() calls on its self
+            return method_of(self.client, self, name)
         return getattr(self.client, name)
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - likewise
@@ -126,37 +149,37 @@ class ResilientSession:
         if self._owns_client:
             await self.client.close()
 
-    def request(self, method: str, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def request(self, method: str, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a call with any method."""
-        return _RequestContextManager(self._call("request", method, url, options))
+        return _RequestContextManager(self._call("request", method, url, kwargs))
 
-    def get(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def get(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a GET call."""
-        return _RequestContextManager(self._call("get", "GET", url, options))
+        return _RequestContextManager(self._call("get", "GET", url, kwargs))
 
-    def options(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def options(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make an OPTIONS call."""
-        return _RequestContextManager(self._call("options", "OPTIONS", url, options))
+        return _RequestContextManager(self._call("options", "OPTIONS", url, kwargs))
 
-    def head(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def head(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a HEAD call."""
-        return _RequestContextManager(self._call("head", "HEAD", url, options))
+        return _RequestContextManager(self._call("head", "HEAD", url, kwargs))
 
-    def post(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def post(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a POST call."""
-        return _RequestContextManager(self._call("post", "POST", url, options))
+        return _RequestContextManager(self._call("post", "POST", url, kwargs))
 
-    def put(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def put(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a PUT call."""
-        return _RequestContextManager(self._call("put", "PUT", url, options))
+        return _RequestContextManager(self._call("put", "PUT", url, kwargs))
 
-    def patch(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def patch(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a PATCH call."""
-        return _RequestContextManager(self._call("patch", "PATCH", url, options))
+        return _RequestContextManager(self._call("patch", "PATCH", url, kwargs))
 
-    def delete(self, url: StrOrURL, **options: Any) -> _RequestContextManager:  # noqa: ANN401
+    def delete(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a DELETE call."""
-        return _RequestContextManager(self._call("delete", "DELETE", url, options))
+        return _RequestContextManager(self._call("delete", "DELETE", url, kwargs))
 
     async def reconcile(
         self, report: CallReport, lookup: Lookup | None = None, *, sent: Mapping[str, Any] | None = None
@@ -193,7 +216,7 @@ class ResilientSession:
             return report
         started = self._runtime.now()
         deadline = deadline_after(started, self._policy.deadline)
-        exchange = self._reader.exchange("get", (), {}, self._policy, self.client.timeout, None)
+        exchange = self._reader.exchange(self, "get", (), {}, self._policy, self.client.timeout, None)
         finding, _ = await look_up(plan, exchange.look_up, self._runtime, self._policy, deadline)
         settled = finding.outcome is not None
         if finding.outcome is not None:
@@ -208,8 +231,8 @@ class ResilientSession:
         events.lookup_ended(self._runtime, known, settled=settled, elapsed_s=self._runtime.now() - started)
         return report
 
-    async def _call(self, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> aiohttp.ClientResponse:
-        request = self._reader.read(name, method, url, options)
+    async def _call(self, name: str, method: str, url: StrOrURL, options: object) -> aiohttp.ClientResponse:
+        request = self._reader.read(self, name, method, url, cast("dict[str, Any]", options))
         started = self._runtime.now()
         call = Call(
             method=request.method,
@@ -243,15 +266,16 @@ class ResilientSession:
         if callable(check):
             await self._check(cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], check), call, response)
             return
-        # A redirect that the caller did not want followed is an answer to him; to FINIX and FIANT it is a failure.
-        looked_up = call.stop_reason is StopReason.RECONCILED
-        final = response.status >= 400 or looked_up or not self._provider.follow_redirects  # noqa: PLR2004
-        failed = final and call.outcome is not Outcome.SUCCESS
-        if not check or not failed:
+        if not check or call.outcome is Outcome.SUCCESS or self._is_plain_redirect(call, response.status):
             return
         response.release()
         error = ANSWER_ERRORS[call.outcome]
         raise error(call.report(), status=response.status, message=response.reason or "", headers=response.headers)
+
+    def _is_plain_redirect(self, call: Call, status: int) -> bool:
+        """Say whether it is a redirect that the caller did not want followed: to him an answer, to FINIX a failure."""
+        looked_up = call.stop_reason is StopReason.RECONCILED
+        return 300 <= status < 400 and not looked_up and self._provider.follow_redirects  # noqa: PLR2004
 
     async def _check(
         self,

@@ -14,6 +14,7 @@ from holdfast.core.classify import (
     REASONS,
     REASONS_BY_HUNDRED,
     REASONS_BY_STATUS,
+    bodiless_success,
     classify,
     effect_of,
     unreadable_success,
@@ -566,6 +567,14 @@ def test_a_lost_body_is_fetched_again_only_where_that_cannot_pay_twice(
 
     outcome, effect = expected
     assert verdict == Classification(outcome=outcome, effect=effect, reason="body_unreadable", status=201)
+
+
+@pytest.mark.parametrize(("method", "effect"), [("POST", IN_DOUBT), ("put", IN_DOUBT), ("GET", NONE), ("get", NONE)])
+def test_a_success_that_answers_a_dropped_body_is_none(method: str, effect: Effect) -> None:
+    """The provider never got the payment: called a success, it is lost."""
+    verdict = bodiless_success(200, method)
+
+    assert verdict == Classification(outcome=PERMANENT, effect=effect, reason="body_dropped", status=200)
 
 
 # Reasons

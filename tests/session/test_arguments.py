@@ -82,7 +82,7 @@ def test_the_callers_arguments_are_left_as_they_were() -> None:
         before = copy.deepcopy(options)
         async with Peer(drop(), answer(201)) as peer, ResilientSession(peer.url, provider=FINIX) as session:
             for _ in range(2):
-                await session.post("/transfers", **options, timeout=5)
+                await session.post("/transfers", **options, timeout=5)  # type: ignore[arg-type]
             return options, before, [seen.document["idempotency_id"] for seen in peer.seen]
 
     options, before, keys = run(scenario())

@@ -76,7 +76,7 @@ REASONS: Final = frozenset(
         *REASONS_BY_HUNDRED.values(),
         # Rows of the table below.
         *("server_says_retry", "server_says_stop", "idempotency_conflict", "duplicate_transaction", "declined"),
-        *("upstream_processor_error", "body_unreadable"),
+        *("upstream_processor_error", "body_unreadable", "body_dropped"),
         # Rules of the providers we ship, and what their lookups find.
         *("invalid_field", "more_information_needed", "assessment_needed", "reconciled", "canceled", "unknown_state"),
         # Failures of the transport, from ``transport.faults``.
@@ -256,6 +256,17 @@ def unreadable_success(status: int, method: str, *, keyed: bool, provider: Provi
         outcome=Outcome.RETRYABLE if again else Outcome.SUCCESS,
         effect=Effect.NONE if safe else Effect.LANDED,
         reason="body_unreadable",
+        status=status,
+    )
+
+
+def bodiless_success(status: int, method: str) -> Classification:
+    """Classify a 2xx to a redirected request whose body stayed behind: what was asked for was never said there."""
+    safe = method.upper() in SAFE_METHODS
+    return Classification(
+        outcome=Outcome.PERMANENT_FAILURE,
+        effect=Effect.NONE if safe else Effect.IN_DOUBT,
+        reason="body_dropped",
         status=status,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from holdfast.core.classify import classify, unreadable_success
+from holdfast.core.classify import bodiless_success, classify, unreadable_success
 from holdfast.core.deadline import Deadline
 from holdfast.core.effect import after_redirects, join_effects
 from holdfast.core.idempotency import NO_KEY, KeyPlan
@@ -194,6 +194,8 @@ class Call:
         unread = ended.unreadable and verdict.outcome is Outcome.SUCCESS
         if unread:
             verdict = unreadable_success(ended.status, self.method, keyed=self.keyed, provider=self.provider)
+        if ended.body_dropped and verdict.outcome is Outcome.SUCCESS:
+            verdict = bodiless_success(ended.status, self.method)
         if ended.redirects and self.method not in SAFE_METHODS:
             verdict = replace(verdict, effect=after_redirects(verdict.effect, ended.redirects, self.method))
         if unread and verdict.effect is Effect.LANDED:

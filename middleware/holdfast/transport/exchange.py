@@ -6,7 +6,6 @@ its connection back before the pause.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody
 from holdfast.transport.faults import fault_of, without_secrets
+from holdfast.transport.method import Send
 from holdfast.transport.single_send import SECRET_HEADERS, SingleSend, unwrapped
 from holdfast.transport.whole_body import put_back, read_whole
 
@@ -34,8 +34,6 @@ _OF_A_LOOKUP: Final = frozenset(
     {"headers", "auth", "cookies", "proxy", "proxy_auth", "proxy_headers", "ssl", "ssl_context", "verify_ssl"}
     | {"fingerprint", "server_hostname", "trace_request_ctx", "skip_auto_headers"}
 )
-
-Send = Callable[..., Awaitable[aiohttp.ClientResponse]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +56,9 @@ class HttpExchange:
     key_headers: frozenset[str] = frozenset()
     """In lower case: request headers that carry a key."""
 
+    body_may_leave: bool = False
+    """Whether a redirect to another origin may take the body along."""
+
     status: int | None = None
     """Status of the attempt in flight, from the moment its head is here."""
 
@@ -76,7 +77,7 @@ class HttpExchange:
     async def send(self, total_s: float, connect_s: float) -> Answer | Fault:
         """Make one attempt, within limits in seconds. Cancellation passes at once."""
         self.status = None
-        self._guard = SingleSend(self._secret_headers(), self.body)
+        self._guard = SingleSend(self._secret_headers(), self.body, body_may_leave=self.body_may_leave)
         chain = self._guard.around(self.middlewares)
         try:
             response = await self.send_request(
@@ -120,6 +121,7 @@ class HttpExchange:
         redirects = tuple(hop.status for hop in response.history)
         answer = Answer(response.status, response.headers, redirects=redirects, response=response)
         answer.key_dropped = self._guard.key_dropped
+        answer.body_dropped = self._guard.body_dropped
         try:
             if 200 <= response.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
                 answer.unreadable = self.read_body and not await read_whole(response, on_a_wire=self._guard.reached)

@@ -20,6 +20,7 @@ from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
 from holdfast.transport.body import RequestBody, body_from, json_body
 from holdfast.transport.exchange import HttpExchange
+from holdfast.transport.method import is_watched, method_of
 
 _NOT_GIVEN: Final[Any] = object()
 
@@ -62,10 +63,11 @@ class RequestReader:
         self._key_headers = frozenset(slot.header.lower() for slot in provider.key_slots if slot.header is not None)
         self.base_path = "" if self._base_url is None else self._base_url.path
 
-    def read(self, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Request:
+    def read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Request:
         """Read one request.
 
         Args:
+            shown: The session that trace callbacks and middlewares will see.
             name: The session method that was called, whose namesake on the aiohttp session sends the attempts.
             method: The HTTP method.
             url: The caller's address.
@@ -106,13 +108,14 @@ class RequestReader:
             lookup=own_lookup or (None if key.key is None else self._provider.lookup),
             document=_object_sent(document, body),
             raise_for_status=raise_for_status,
-            exchange=self.exchange(name, where, options, policy, limits, body),
+            exchange=self.exchange(shown, name, where, options, policy, limits, body),
             attempt_timeout_s=_shorter(policy.attempt_timeout, limits.total),
             asks_beyond_deadline=given and exceeds(limits, policy.deadline),
         )
 
     def exchange(
         self,
+        shown: object,
         name: str,
         where: tuple[Any, ...],
         options: dict[str, Any],
@@ -123,18 +126,22 @@ class RequestReader:
         """Bind a request to the aiohttp session's method of the same name."""
         if not self._provider.follow_redirects:
             options["allow_redirects"] = False
-        middlewares = options.pop("middlewares", None)
-        send = getattr(self._client, name)
+        given = options.pop("middlewares", None)
+        middlewares = self._middlewares if given is None else tuple(given)
+        client = self._client
+        onstage = shown if is_watched(client, middlewares) else None
+        send = method_of(client, onstage, name)
         read_body = self._provider.read_body if policy.read_body is None else policy.read_body
         return HttpExchange(
             send_request=lambda **late: send(*where, data=body, raise_for_status=False, **late),
-            get=self._client.get,
+            get=method_of(client, onstage, "get"),
             options=options,
-            middlewares=self._middlewares if middlewares is None else tuple(middlewares),
+            middlewares=middlewares,
             timeout=limits,
             body=body,
             read_body=read_body,
             key_headers=self._key_headers,
+            body_may_leave=policy.redirect_body,
         )
 
     def absolute(self, url: StrOrURL) -> str:

@@ -5,8 +5,9 @@
 capture becomes two. The only switch is private. The public way is a client middleware, outermost in the chain, that
 turns these two into an error of our own on the way out; the exchange turns it back.
 
-On a redirect to another origin aiohttp drops Authorization and Cookie only. The guard also drops idempotency keys and
-API keys.
+On a redirect to another origin aiohttp drops Authorization and Cookie only. The guard also drops idempotency keys, API
+keys, cookies of the request's own, and the body of a 307 or 308. What has been abroad does not come home: who sent it
+back chose its address.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ from aiohttp import (
     ClientOSError,
     ClientRequest,
     ClientResponse,
+    Payload,
     ServerDisconnectedError,
+    hdrs,
 )
 from yarl import URL
 
@@ -49,6 +52,8 @@ class SingleSend:
         "_abroad",
         "_answered",
         "_body",
+        "_body_may_leave",
+        "_body_stayed",
         "_home",
         "_hops",
         "_replaced",
@@ -57,10 +62,18 @@ class SingleSend:
         "inner_errors",
     )
 
-    def __init__(self, secret_headers: frozenset[str] = SECRET_HEADERS, body: RequestBody | None = None) -> None:
+    def __init__(
+        self,
+        secret_headers: frozenset[str] = SECRET_HEADERS,
+        body: RequestBody | None = None,
+        *,
+        body_may_leave: bool = False,
+    ) -> None:
         """Name the headers, in lower case, that must not reach another origin, and the body of the attempt."""
         self._secret_headers = secret_headers
         self._body = body
+        self._body_may_leave = body_may_leave
+        self._body_stayed = False
         self._writes_before = 0 if body is None else body.writes
         self._replaced = False
         self._home: URL | None = None
@@ -95,6 +108,11 @@ class SingleSend:
         return self._abroad
 
     @property
+    def body_dropped(self) -> bool:
+        """Whether a hop that was to repeat the request went to another origin, without the body."""
+        return self._body_stayed
+
+    @property
     def bytes_sent(self) -> bool | None:
         """Whether any of the attempt has left this process: ``False`` is proof that none did, ``None`` is not known.
 
@@ -114,7 +132,7 @@ class SingleSend:
             HeldBackError: The connection was lost; aiohttp would have sent again.
         """
         self._hops += 1
-        self._keep_secrets_home(request)
+        await self._keep_secrets_home(request)
         try:
             return await handler(request)
         except (ClientOSError, ServerDisconnectedError) as error:
@@ -139,13 +157,37 @@ class SingleSend:
         self._answered = True
         return response
 
-    def _keep_secrets_home(self, request: ClientRequest) -> None:
+    async def _keep_secrets_home(self, request: ClientRequest) -> None:
         if self._home is None:
             self._home = request.url
-        elif self._home.origin() != request.url.origin():
-            self._abroad = True
-            for name in [name for name in request.headers if name.lower() in self._secret_headers]:
-                del request.headers[name]
+        self._abroad = self._abroad or self._home.origin() != request.url.origin()
+        if not self._abroad:
+            return
+        for name in [name for name in request.headers if name.lower() in self._secret_headers]:
+            del request.headers[name]
+        _send_cookies_of_the_jar_only(request)
+        if self._body_may_leave or not _has_body(request):
+            return
+        self._body_stayed = True
+        await _drop_body(request)
+
+
+async def _drop_body(request: ClientRequest) -> None:
+    request.chunked = request.compress = None
+    for name in (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, hdrs.TRANSFER_ENCODING):
+        request.headers.popall(name, None)
+    await request.update_body(None)
+
+
+def _has_body(request: ClientRequest) -> bool:
+    return isinstance(request.body, Payload) and request.body.size != 0
+
+
+def _send_cookies_of_the_jar_only(request: ClientRequest) -> None:
+    request.headers.popall(hdrs.COOKIE, None)
+    theirs = request.session.cookie_jar.filter_cookies(request.url)
+    if theirs:
+        request.headers[hdrs.COOKIE] = theirs.output(header="", sep=";").strip()
 
 
 def unwrapped(error: Exception) -> Exception:
