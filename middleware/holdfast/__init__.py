@@ -4,6 +4,7 @@ A drop-in for ``aiohttp.ClientSession`` that classifies every response and failu
 send again, ends within five minutes, and says whether a call took effect. Start with ``ResilientSession``.
 """
 
+from holdfast.client_middleware import resilient_middleware
 from holdfast.core.classify import classify
 from holdfast.errors import (
     CircuitOpenError,
@@ -50,4 +51,5 @@ __all__ = [
     "StopReason",
     "classify",
     "report_of",
+    "resilient_middleware",
 ]

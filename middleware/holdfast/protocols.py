@@ -35,6 +35,9 @@ class Answer:
     body_dropped: bool = False
     """Whether it answers a redirected request whose body stayed behind."""
 
+    may_go_on: bool = False
+    """Whether it is a redirect that will be followed in a further exchange of the same call, if at all."""
+
     response: Any = None
     """What the transport gives the caller: an ``aiohttp.ClientResponse``."""
 
@@ -55,6 +58,9 @@ class Fault:
     timed_out: bool = False
     key_dropped: bool = False
     """As with an answer."""
+
+    final: bool = False
+    """Whether no further attempt can be sent: the time of the whole request is over, and not only the attempt's."""
 
 
 class Exchange(Protocol):

@@ -20,7 +20,7 @@ from holdfast.engine import events
 from holdfast.engine.call import Call
 from holdfast.engine.drive import make_call
 from holdfast.engine.reconcile import look_up, reconciliation
-from holdfast.engine.runtime import Runtime
+from holdfast.engine.runtime import Runtime, check_type
 from holdfast.errors import ANSWER_ERRORS
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.policy import DEADLINE_CAP_S, Policy
@@ -88,10 +88,10 @@ class ResilientSession(_DropIn):
         Raises:
             TypeError: ``provider``, ``policy`` or ``client`` is not one, or ``client`` comes with options of its own.
         """
-        _check_type("provider", provider, Provider)
-        _check_type("policy", policy, Policy)
+        check_type("provider", provider, Provider)
+        check_type("policy", policy, Policy)
         if client is not None:
-            _check_type("client", client, aiohttp.ClientSession)
+            check_type("client", client, aiohttp.ClientSession)
         if isinstance(client, ResilientSession):
             raise TypeError("client= is a ResilientSession already: its calls would be tried again by both")
         if client is not None and (client_options or base_url is not None):
@@ -294,8 +294,3 @@ class ResilientSession(_DropIn):
         # A client that was given comes with aiohttp's own default, which nobody asked for.
         if exceeds(self.client.timeout, self._policy.deadline if asked else DEADLINE_CAP_S):
             events.deadline_clamped(self._runtime, None, None, 0.0)
-
-
-def _check_type(name: str, value: object, wanted: type) -> None:
-    if not isinstance(value, wanted):
-        raise TypeError(f"{name}= must be a {wanted.__name__}, got {type(value).__name__}")

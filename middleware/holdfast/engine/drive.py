@@ -18,7 +18,8 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
     """Bring one call to its verdict.
 
     Returns:
-        The answer the caller gets, whatever its status.
+        The answer the caller gets, whatever its status. Where the call is still in flight, it is a redirect: either
+        this is called again with the exchange of the next hop, or ``end_unfollowed`` with the answer.
 
     Raises:
         DeadlineExceededError: Time ran out before an answer came.
@@ -27,6 +28,8 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
     """
     try:
         last = await _try_until_stopped(call, exchange, runtime)
+        if call.in_flight and isinstance(last, Answer):
+            return last
         last = await _settled(call, exchange, runtime, last)
     except BaseException as error:
         was_in_flight = call.in_flight
@@ -42,18 +45,28 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
     raise _error_of(call, last)
 
 
+def end_unfollowed(call: Call, answer: Answer, runtime: Runtime) -> None:
+    """Conclude a call whose redirect was not followed."""
+    call.end_attempt(answer, runtime.now())
+    call.stop_reason = StopReason.PERMANENT
+    events.attempt_ended(runtime, call, call.attempts[-1])
+    _conclude(call, runtime)
+
+
 async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime) -> Answer | Fault:
     while True:
         now = runtime.now()
         limits = call.deadline.limits(now, call.attempt_timeout_s)
         if limits.total_s <= 0:
-            return _out_of_time(call)
-        attempt = call.begin_attempt(now)
+            return _out_of_time(call, runtime, now)
+        attempt = call.attempts[-1] if call.in_flight else call.begin_attempt(now)
         ended = await exchange.send(limits.total_s, limits.connect_s)
+        if isinstance(ended, Answer) and ended.may_go_on:
+            return ended
         now = runtime.now()
         verdict = call.end_attempt(ended, now)
         decision = _decide(call, verdict, exchange, runtime, now)
-        if isinstance(ended, Fault) and ended.timed_out and call.deadline.cut(limits, now):
+        if isinstance(ended, Fault) and ended.timed_out and (ended.final or call.deadline.cut(limits, now)):
             decision = Stop(StopReason.DEADLINE)
         attempt.pause_s = decision.pause_s if isinstance(decision, Retry) else None
         events.attempt_ended(runtime, call, attempt)
@@ -103,7 +116,11 @@ def _landed_unread(call: Call, landed: Answer) -> Answer:
     return landed
 
 
-def _out_of_time(call: Call) -> Answer | Fault:
+def _out_of_time(call: Call, runtime: Runtime, now: float) -> Answer | Fault:
+    if call.in_flight:  # it was redirected too late to be sent on
+        call.cut_off(TimeoutError(), bytes_sent=True, status=None, now=now)
+        call.reason = "deadline"
+        events.attempt_ended(runtime, call, call.attempts[-1])
     call.stop_reason = StopReason.DEADLINE
     if call.landed_answer is not None:
         return _landed_unread(call, call.landed_answer)

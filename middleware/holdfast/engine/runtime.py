@@ -57,3 +57,13 @@ class Runtime:
                 sink.emit(event, level, dict(fields))
             except Exception as error:  # noqa: BLE001 - a sink is foreign code, and the response has already arrived
                 _log.warning("holdfast: event sink %s failed with %s", type(sink).__name__, type(error).__name__)
+
+
+def check_type(name: str, value: object, wanted: type) -> None:
+    """Refuse an argument of a wrong type where it enters.
+
+    Raises:
+        TypeError: It is not a ``wanted``.
+    """
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name}= must be a {wanted.__name__}, got {type(value).__name__}")

@@ -147,6 +147,11 @@ class Provider:
 
     sources: tuple[str, ...] = ()
 
+    @property
+    def key_headers(self) -> frozenset[str]:
+        """Request headers that carry a key, in lower case."""
+        return frozenset(slot.header.lower() for slot in self.key_slots if slot.header is not None)
+
     def slot_for(self, method: str, path: str) -> KeySlot | None:
         """Give the slot of an endpoint that takes a key.
 

@@ -33,7 +33,7 @@ class RequestBody(Payload):
         """Wrap a payload; its headers, size and encoding stay as they are."""
         super().__init__(None)
         self._source = source
-        self._rewinds = _rewinds(source)
+        self._rewinds = rewinds(source)
         self.writes = 0
         """How often writing it has begun."""
 
@@ -140,11 +140,12 @@ def json_body(value: Any, dumps: Callable[[Any], str | bytes]) -> RequestBody:  
     return RequestBody(BytesPayload(content, content_type="application/json", encoding="utf-8"))
 
 
-def _rewinds(source: Payload) -> bool:
+def rewinds(source: Payload) -> bool:
+    """Say whether aiohttp can write a payload again from its beginning."""
     if isinstance(source, BytesPayload):
         return True
     if isinstance(source, MultipartWriter):
-        return all(_rewinds(part) for part, *_ in source)
+        return all(rewinds(part) for part, *_ in source)
     return isinstance(source, IOBasePayload) and _seekable(source)
 
 

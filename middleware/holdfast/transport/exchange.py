@@ -1,13 +1,15 @@
-"""One aiohttp send per attempt, and what came of it.
+"""What came of one aiohttp send per attempt, and of a lookup.
 
 The status of a response counts as soon as its head is here. Of an error's body at most 64 KiB are read for
 classification and put back, so that the caller can still read or stream the whole of it; a discarded response gives
-its connection back before the pause.
+its connection back before the pause. How a request is sent differs between a session of ours and a middleware in
+somebody else's: that is for the two modules that build on this one.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp.typedefs import LooseHeaders
@@ -18,7 +20,6 @@ from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody
 from holdfast.transport.faults import fault_of, without_secrets
-from holdfast.transport.method import Send
 from holdfast.transport.single_send import SECRET_HEADERS, SingleSend, unwrapped
 from holdfast.transport.whole_body import put_back, read_whole
 
@@ -28,29 +29,13 @@ ERROR_BODY_WAIT_S: Final = 5.0
 LOOKUP_BODY_LIMIT: Final = 1024 * 1024
 """A lookup's answer is one resource or one page of them."""
 
-_NEVER_ROUND_UP: Final = float("inf")
 _OF_THE_BODY: Final = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "expect"})
-_OF_A_LOOKUP: Final = frozenset(
-    {"headers", "auth", "cookies", "proxy", "proxy_auth", "proxy_headers", "ssl", "ssl_context", "verify_ssl"}
-    | {"fingerprint", "server_hostname", "trace_request_ctx", "skip_auto_headers"}
-)
 
 
 @dataclass(slots=True, kw_only=True)
-class HttpExchange:
+class HttpExchange(ABC):
     """Sends the attempts of one call through aiohttp. Confined to one event loop."""
 
-    send_request: Send
-    """The session's own method, bound to method and address; called once per attempt."""
-
-    get: Send
-    """The session's ``get``, for lookups."""
-
-    options: dict[str, Any]
-    """The caller's keywords, less those that differ between attempts."""
-
-    middlewares: tuple[aiohttp.ClientMiddlewareType, ...]
-    timeout: aiohttp.ClientTimeout
     body: RequestBody | None = None
     read_body: bool = False
     key_headers: frozenset[str] = frozenset()
@@ -63,6 +48,11 @@ class HttpExchange:
     """Status of the attempt in flight, from the moment its head is here."""
 
     _guard: SingleSend = field(default_factory=SingleSend)
+    _read_until: float | None = None
+    """Moment by which a body must be read; ``None`` where aiohttp's own timer sees to it."""
+
+    _timer_spent: bool = False
+    """Whether aiohttp's timer of the caller's whole request has fired, after which nothing can be sent."""
 
     @property
     def replayable(self) -> bool:
@@ -77,35 +67,21 @@ class HttpExchange:
     async def send(self, total_s: float, connect_s: float) -> Answer | Fault:
         """Make one attempt, within limits in seconds. Cancellation passes at once."""
         self.status = None
-        self._guard = SingleSend(self._secret_headers(), self.body, body_may_leave=self.body_may_leave)
-        chain = self._guard.around(self.middlewares)
+        self._guard = self._new_guard()
         try:
-            response = await self.send_request(
-                timeout=self._timeout(total_s, connect_s), middlewares=chain, **self.options
-            )
+            response = await self._send(self._guard, total_s, connect_s)
         except Exception as error:  # noqa: BLE001 - every failure is a row of the table, the last row takes the rest
             return self._fault(unwrapped(error))
-        finally:
-            # aiohttp refuses a tracker that has seen a request.
-            self.options.pop("upload_tracker", None)
+        redirects = self._redirects(response)
         # After a redirect the status is that of another request.
-        self.status = None if response.history else response.status
-        return await self._answer(response)
+        self.status = None if redirects else response.status
+        return await self._answer(response, redirects)
 
     async def look_up(self, address: str, total_s: float, connect_s: float) -> Answer | Fault:
         """GET an address and read the whole answer. It is safe to make, whatever became of the call."""
-        options = {name: value for name, value in self.options.items() if name in _OF_A_LOOKUP}
-        options["headers"] = self._lookup_headers(options.get("headers"))
         guard = SingleSend()
         try:
-            response = await self.get(
-                address,
-                timeout=self._timeout(total_s, connect_s),
-                middlewares=(guard, *self.middlewares),
-                allow_redirects=False,
-                raise_for_status=False,
-                **options,
-            )
+            response = await self._get(guard, address, total_s, connect_s)
             return await _whole(response, on_a_wire=guard.reached)
         except Exception as error:  # noqa: BLE001 - as in send
             return fault_of(unwrapped(error), bytes_sent=None)
@@ -117,20 +93,40 @@ class HttpExchange:
             response = ended.response
             response.release() if response.content.at_eof() else response.close()
 
-    async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
-        redirects = tuple(hop.status for hop in response.history)
+    @abstractmethod
+    async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
+        """Send the request once, under the guard."""
+
+    @abstractmethod
+    async def _get(self, guard: SingleSend, address: str, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
+        """GET an address with the credentials of the request, under the guard."""
+
+    def _new_guard(self) -> SingleSend:
+        return SingleSend(self._secret_headers(), self.body, body_may_leave=self.body_may_leave)
+
+    def _redirects(self, response: aiohttp.ClientResponse) -> tuple[int, ...]:
+        return tuple(hop.status for hop in response.history)
+
+    def _may_go_on(self, response: aiohttp.ClientResponse) -> bool:  # noqa: ARG002 - for those who see single hops
+        return False
+
+    async def _answer(self, response: aiohttp.ClientResponse, redirects: tuple[int, ...]) -> Answer:
         answer = Answer(response.status, response.headers, redirects=redirects, response=response)
         answer.key_dropped = self._guard.key_dropped
         answer.body_dropped = self._guard.body_dropped
+        answer.may_go_on = self._may_go_on(response)
         try:
             if 200 <= response.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
-                answer.unreadable = self.read_body and not await read_whole(response, on_a_wire=self._guard.reached)
+                answer.unreadable = self.read_body and not await self._read_whole(response)
             elif response.status > 304:  # noqa: PLR2004 - a redirect's body says nothing, and the others have none
-                answer.body, answer.cut = await _peek(response)
+                answer.body, answer.cut = await _peek(response, self._read_until)
         except BaseException:
             response.close()
             raise
         return answer
+
+    async def _read_whole(self, response: aiohttp.ClientResponse) -> bool:
+        return await read_whole(response, on_a_wire=self._guard.reached, until=self._read_until)
 
     def _fault(self, error: Exception) -> Fault:
         guard = self._guard
@@ -139,6 +135,7 @@ class HttpExchange:
             # A middleware of the caller's failed over a response that had come: sending again mends nothing.
             fault = replace(fault, outcome=Outcome.PERMANENT_FAILURE, reason="local_error")
         fault.key_dropped = guard.key_dropped
+        fault.final = self._timer_spent
         without_secrets(error)
         return fault
 
@@ -152,18 +149,6 @@ class HttpExchange:
         if any(_may_have_landed(one) for one in earlier):
             return True
         return guard.bytes_sent
-
-    def _timeout(self, total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
-        given = self.timeout
-        return aiohttp.ClientTimeout(
-            total=total_s,
-            # aiohttp takes 0 for "no limit", and so does a drop-in.
-            connect=min(given.connect, connect_s) if given.connect else connect_s,
-            sock_connect=given.sock_connect,
-            sock_read=given.sock_read,
-            # aiohttp rounds timers of 5 s and above up to a whole second of the loop's clock; the deadline is exact.
-            ceil_threshold=_NEVER_ROUND_UP,
-        )
 
     def _secret_headers(self) -> frozenset[str]:
         return SECRET_HEADERS | self.key_headers
@@ -180,16 +165,16 @@ def _may_have_landed(error: BaseException) -> bool:
     return not isinstance(error, Exception) or fault_of(error, bytes_sent=None).effect is Effect.IN_DOUBT
 
 
-async def _peek(response: aiohttp.ClientResponse, limit: int = ERROR_BODY_LIMIT) -> tuple[bytes, bool]:
+async def _peek(response: aiohttp.ClientResponse, until: float | None) -> tuple[bytes, bool]:
     """Read the head of a body and put it back; say whether there was, or should have been, more.
 
     What cannot be read is left out: the status alone is an answer.
     """
     taken, cut = bytearray(), True
     try:
-        async with asyncio.timeout(ERROR_BODY_WAIT_S):
-            while len(taken) < limit and cut:
-                chunk = await response.content.read(limit - len(taken))
+        async with asyncio.timeout_at(until), asyncio.timeout(ERROR_BODY_WAIT_S):
+            while len(taken) < ERROR_BODY_LIMIT and cut:
+                chunk = await response.content.read(ERROR_BODY_LIMIT - len(taken))
                 taken += chunk
                 cut = bool(chunk)
     except Exception:  # noqa: BLE001, S110 - as above; the caller meets the failure himself when he reads on

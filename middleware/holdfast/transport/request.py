@@ -19,8 +19,8 @@ from holdfast.core.redact import clean
 from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
 from holdfast.transport.body import RequestBody, body_from, json_body
-from holdfast.transport.exchange import HttpExchange
 from holdfast.transport.method import is_watched, method_of
+from holdfast.transport.session_exchange import SessionExchange
 
 _NOT_GIVEN: Final[Any] = object()
 
@@ -41,7 +41,7 @@ class Request:
     """The JSON object in the body, an empty one where there is no body; ``None`` where that is not known."""
 
     raise_for_status: Any
-    exchange: HttpExchange
+    exchange: SessionExchange
     attempt_timeout_s: float | None
     """The shorter of the policy's and aiohttp's own ``timeout=``."""
 
@@ -60,7 +60,7 @@ class RequestReader:
         # aiohttp has no public way to a session's base address and middlewares; a request's own list replaces them.
         self._middlewares = tuple(getattr(client, "_middlewares", None) or ())
         self._base_url: URL | None = getattr(client, "_base_url", None)
-        self._key_headers = frozenset(slot.header.lower() for slot in provider.key_slots if slot.header is not None)
+        self._key_headers = provider.key_headers
         self.base_path = "" if self._base_url is None else self._base_url.path
 
     def read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Request:
@@ -122,7 +122,7 @@ class RequestReader:
         policy: Policy,
         limits: aiohttp.ClientTimeout,
         body: RequestBody | None,
-    ) -> HttpExchange:
+    ) -> SessionExchange:
         """Bind a request to the aiohttp session's method of the same name."""
         if not self._provider.follow_redirects:
             options["allow_redirects"] = False
@@ -132,7 +132,7 @@ class RequestReader:
         onstage = shown if is_watched(client, middlewares) else None
         send = method_of(client, onstage, name)
         read_body = self._provider.read_body if policy.read_body is None else policy.read_body
-        return HttpExchange(
+        return SessionExchange(
             send_request=lambda **late: send(*where, data=body, raise_for_status=False, **late),
             get=method_of(client, onstage, "get"),
             options=options,

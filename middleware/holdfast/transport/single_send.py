@@ -11,7 +11,9 @@ back chose its address.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from aiohttp import (
@@ -31,6 +33,24 @@ from holdfast.transport.body import RequestBody
 
 SECRET_HEADERS: Final = frozenset({"idempotency-key", "x-api-key", "api-key", "x-auth-token"})
 """Headers that must not reach another origin, besides those that aiohttp drops and the provider's key header."""
+
+
+_UNDER_WAY: Final[ContextVar["ClientRequest | SingleSend | None"]] = ContextVar("holdfast_under_way", default=None)
+
+
+def under_way() -> "ClientRequest | SingleSend | None":
+    """Give the request that an engine of ours is sending just now in this task, or the guard of its lookup."""
+    return _UNDER_WAY.get()
+
+
+@contextmanager
+def looking_up(guard: "SingleSend") -> Iterator[None]:
+    """Let a middleware of ours that is met inside know that this is a lookup, and not a call."""
+    token = _UNDER_WAY.set(guard)
+    try:
+        yield
+    finally:
+        _UNDER_WAY.reset(token)
 
 
 class HeldBackError(ClientError):
@@ -56,6 +76,7 @@ class SingleSend:
         "_body_stayed",
         "_home",
         "_hops",
+        "_is_alone",
         "_replaced",
         "_secret_headers",
         "_writes_before",
@@ -68,12 +89,21 @@ class SingleSend:
         body: RequestBody | None = None,
         *,
         body_may_leave: bool = False,
+        is_alone: bool = True,
     ) -> None:
-        """Name the headers, in lower case, that must not reach another origin, and the body of the attempt."""
+        """Set up the guard of one attempt.
+
+        Args:
+            secret_headers: In lower case: headers that must not reach another origin.
+            body: The body of the attempt.
+            body_may_leave: Whether it may follow a redirect to another origin.
+            is_alone: Whether no middleware stands inside the guard.
+        """
         self._secret_headers = secret_headers
         self._body = body
         self._body_may_leave = body_may_leave
         self._body_stayed = False
+        self._is_alone = is_alone
         self._writes_before = 0 if body is None else body.writes
         self._replaced = False
         self._home: URL | None = None
@@ -133,12 +163,21 @@ class SingleSend:
         """
         self._hops += 1
         await self._keep_secrets_home(request)
+        token = None if self._is_alone else _UNDER_WAY.set(request)
         try:
             return await handler(request)
         except (ClientOSError, ServerDisconnectedError) as error:
             raise HeldBackError(error) from None
         finally:
             self._replaced = self._body is not None and request.body is not self._body
+            if token is not None:
+                _UNDER_WAY.reset(token)
+
+    def afresh(self, body: RequestBody | None) -> "SingleSend":
+        """Give a guard for sending the newest hop again."""
+        guard = SingleSend(self._secret_headers, body, body_may_leave=self._body_may_leave, is_alone=self._is_alone)
+        guard._home, guard._abroad, guard._body_stayed = self._home, self._abroad, self._body_stayed
+        return guard
 
     def around(self, middlewares: Sequence[ClientMiddlewareType]) -> tuple[ClientMiddlewareType, ...]:
         """Put the guard around the caller's middlewares.
@@ -146,6 +185,7 @@ class SingleSend:
         It stands inside them too: one that asks for a token after the answer came, and is refused, must not pass for
         a request that was never sent.
         """
+        self._is_alone = not middlewares
         return (self, *middlewares, self._note_answer) if middlewares else (self,)
 
     async def _note_answer(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

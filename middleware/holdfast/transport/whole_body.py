@@ -21,31 +21,37 @@ _BODILESS: Final = frozenset({204, 304})
 _NOT_WHOLE: Final = "Response payload is not completed: the connection broke, or the content stops short"
 
 
-async def read_whole(response: aiohttp.ClientResponse, *, on_a_wire: bool) -> bool:
+async def read_whole(response: aiohttp.ClientResponse, *, on_a_wire: bool, until: float | None = None) -> bool:
     """Read a success's body inside the attempt.
 
     Args:
         response: An answer whose head has just arrived.
         on_a_wire: Whether aiohttp itself received it; a test library's answer has no connection that could break.
+        until: Moment on the event loop's clock at which to give up; ``None`` where aiohttp's own timer does.
 
     Returns:
         Whether it arrived whole. When not, the response is closed, and reading it raises.
     """
     try:
-        if not on_a_wire or _vouched_for(response):
-            await response.read()
-            return True
-        ending = _Ending(response)
-        body = await response.content.read()
-        if not _is_whole(response, body, ending):
-            response.content.set_exception(aiohttp.ClientPayloadError(_NOT_WHOLE))
-            response.close()
-            return False
-        put_back(response.content, body)
-        await response.read()
+        async with asyncio.timeout_at(until):
+            return await _read(response, on_a_wire=on_a_wire)
     except Exception:  # noqa: BLE001 - whatever keeps the body from us, the answer has arrived
         response.close()
         return False
+
+
+async def _read(response: aiohttp.ClientResponse, *, on_a_wire: bool) -> bool:
+    if not on_a_wire or _vouched_for(response):
+        await response.read()
+        return True
+    ending = _Ending(response)
+    body = await response.content.read()
+    if not _is_whole(response, body, ending):
+        response.content.set_exception(aiohttp.ClientPayloadError(_NOT_WHOLE))
+        response.close()
+        return False
+    put_back(response.content, body)
+    await response.read()
     return True
 
 
