@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.redact import EVENT_KEYS, TEXT_LIMIT, URL_LIMIT, allowed, clean, masked, safe_url
+from holdfast.core.redact import EVENT_KEYS, TEXT_LIMIT, URL_LIMIT, allowed, clean, masked, safe_address, safe_url
 from holdfast.outcome import Outcome
 
 SURROGATE = chr(0xD800)
@@ -126,6 +126,23 @@ def test_a_safe_url_has_no_secret_part(url: str, expected: str) -> None:
     text = safe_url(url)
 
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://host.test/a?b#c", "http://host.test/a"),
+        (":wrong", ":wrong"),
+        ("http:///path?card=4242", "http:///path"),
+        ("ftp://user:secret@/x", "/x"),
+        ("user:pa/ss@host", "host"),
+        ("/relative#secret", "/relative"),
+        ("", ""),
+    ],
+)
+def test_what_is_no_address_can_be_found_again(text: str, expected: str) -> None:
+    """An error that says nothing of the address that was wrong sends its reader through the whole program."""
+    assert safe_address(text) == expected
 
 
 def test_a_long_url_keeps_its_beginning() -> None:

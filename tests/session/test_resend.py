@@ -4,6 +4,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.payload import BytesPayload
 from tests.support import (
     AT_ONCE,
     Behaviour,
@@ -280,3 +281,38 @@ def test_two_calls_never_share_a_key() -> None:
             return [seen.document["idempotency_id"] for seen in peer.seen]
 
     assert len(set(run(scenario()))) == 3
+
+
+def test_an_empty_body_is_not_compressed() -> None:
+    """A server would be told of a body that is not there, as it is not by aiohttp."""
+
+    async def scenario() -> tuple[bytes, bytes]:
+        async with Peer(answer()) as peer, ResilientSession() as session, aiohttp.ClientSession() as plain:
+            for each in (session, plain):
+                await each.post(peer.url, data=b"", compress="deflate")
+            ours, theirs = peer.seen
+            return ours.head, theirs.head
+
+    ours, theirs = run(scenario())
+
+    assert ours == theirs
+
+
+def test_the_callers_payload_is_closed_once_when_the_call_has_ended() -> None:
+    """A payload that holds a resource would leak it, or be closed under the next attempt."""
+    closed: list[int] = []
+
+    class Held(BytesPayload):
+        async def close(self) -> None:
+            closed.append(len(peers[0].seen))
+
+    peers: list[Peer] = []
+
+    async def scenario() -> None:
+        async with Peer(answer(503), answer(200)) as peer, ResilientSession(peer.url, policy=AT_ONCE) as session:
+            peers.append(peer)
+            await session.put("/", data=Held(b"x"))
+
+    run(scenario())
+
+    assert closed == [2]

@@ -1,7 +1,8 @@
 """What each failure of aiohttp means, class by class."""
 
+import pickle
 import ssl
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -116,7 +117,7 @@ def test_the_address_is_taken_out_of_a_connect_timeout() -> None:
 
     without_secrets(error)
 
-    assert str(error) == "Connection timeout"
+    assert str(error) == "Connection timeout to host http://host.test/"
 
 
 @pytest.mark.parametrize(
@@ -145,3 +146,16 @@ def test_an_error_of_aiohttps_that_we_pass_on_tells_no_secret(error: aiohttp.Cli
     without_secrets(error)
 
     assert "secret" not in f"{error} {error!r} {error.args}"
+
+
+def test_the_redirects_before_an_error_can_be_looked_at_and_are_not_printed() -> None:
+    """Code that asks where a redirect loop began would find nothing; an error tracker would find its cookies."""
+    place = URL("http://host.test/?card=secret")
+    request = aiohttp.RequestInfo(place, "GET", headers("secret"), place)
+    hops: Any = ("first secret", "second secret")
+    error = aiohttp.TooManyRedirects(request, hops)
+
+    without_secrets(error)
+
+    assert list(error.history) == list(hops)
+    assert "secret" not in f"{error!r} {error.args} {pickle.dumps(error)!r}"

@@ -123,6 +123,16 @@ def safe_url(url: str) -> str:
     return clean(f"{parts['scheme']}://{parts['host']}".lower() + port + (parts["path"] or "/"), URL_LIMIT)
 
 
+def safe_address(text: str) -> str:
+    """Reduce what should have been a URL to what its writer needs to find it again.
+
+    Returns:
+        ``safe_url(text)``; where that is empty, the text without anything before its last ``@``, query and fragment.
+    """
+    stem = re.split(r"[?#]", text, maxsplit=1)[0]
+    return safe_url(text) or clean(stem.rpartition("@")[2], URL_LIMIT)
+
+
 def allowed(fields: Mapping[str, object]) -> dict[str, object]:
     """Keep what a log event may carry.
 

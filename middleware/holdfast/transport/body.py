@@ -110,7 +110,7 @@ class RequestBody(Payload):
 
     async def release(self) -> None:
         """Close the source, as aiohttp does with what it was given to send. Called once, when the call has ended."""
-        if not self._source.autoclose:
+        if type(self._source) is not BytesPayload:  # which has nothing to close
             with suppress(Exception):  # a file that cannot be closed must not cost the answer that has arrived
                 await self._source.close()
 

@@ -13,17 +13,17 @@ Source: measured on aiohttp 3.12.15 to 3.14.5 against a byte-exact server.
 from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import walk_tb
-from typing import Final
+from typing import Final, cast
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from holdfast.core.redact import safe_url
+from holdfast.core.redact import safe_address, safe_url
 from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Fault
 
-_NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
+_NO_HEADERS: Final = cast("CIMultiDictProxy[str]", CIMultiDict())  # a real proxy does not pickle
 _RETRY: Final = Outcome.RETRYABLE
 _FINAL: Final = Outcome.PERMANENT_FAILURE
 _UNSENT: Final = False
@@ -31,6 +31,22 @@ _MAYBE: Final = None
 
 _VERSIONS: Final = frozenset({"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"})
 """OpenSSL's names for "no TLS version in common", from either side."""
+
+
+_TO_HOST: Final = " to host "
+"""What aiohttp puts between the words and the address of a connection timeout."""
+
+
+class _Hops(tuple[aiohttp.ClientResponse, ...]):
+    """The redirects that were followed, for the caller to look at: neither printed nor pickled."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} redirects>"
+
+    def __reduce__(self) -> tuple[type[tuple[()]], tuple[()]]:
+        return tuple, ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +141,15 @@ def _never_taken_in(error: Exception) -> bool:
 def without_secrets(error: Exception) -> None:
     """Take out of aiohttp's own errors what they print and pickle: the address with its query, headers, the hops."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        error.args = ("Connection timeout",)
+        said, to, address = str(error).partition(_TO_HOST)
+        error.args = (f"{said}{to}{safe_url(address)}",)
     if isinstance(error, aiohttp.ClientResponseError):
         asked = error.request_info
         place = URL(safe_url(str(asked.real_url)))
         error.request_info = aiohttp.RequestInfo(place, asked.method, _NO_HEADERS, place)
-        error.headers, error.history = None, ()
+        error.headers, error.history = None, _Hops(error.history)
         error.args = (error.request_info, ())
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        error.args = (safe_url(str(error.args[0])), *error.args[1:]) if error.args else ()
+        error.args = (safe_address(str(error.args[0])), *error.args[1:]) if error.args else ()
     if isinstance(error, aiohttp.InvalidURL):
         error._url = error.args[0] if error.args else ""  # noqa: SLF001 - what str(error) prints

@@ -194,6 +194,8 @@ class RequestReader:
     def _body(self, options: dict[str, Any], key: KeyPlan) -> RequestBody | None:
         data, json = options.pop("data", None), options.pop("json", None)
         if json is None:
+            if not data:
+                options.pop("compress", None)  # aiohttp compresses no empty body, and cannot tell of ours
             # What the caller may change while we pause is copied.
             return body_from(bytes(data) if isinstance(data, bytearray | memoryview) else data)
         if data is not None:
