@@ -25,10 +25,11 @@ Prefer ``ResilientSession`` where you may choose. What a middleware cannot do:
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
+from weakref import ref
 
 import aiohttp
 
@@ -88,8 +89,7 @@ class _Journey:
     guard: SingleSend | None = None
     """Of the newest hop, as its request is."""
 
-    request: aiohttp.ClientRequest | None = None
-
+    request: Callable[[], aiohttp.ClientRequest | None] = lambda: None
     statuses: tuple[int, ...] = ()
     redirect: Answer | None = None
     """The newest answer, while it is not known whether aiohttp follows it."""
@@ -100,13 +100,20 @@ class _Journey:
 
     def goes_on(self, owner: object, request: aiohttp.ClientRequest) -> bool:
         """Say whether this request is a further hop of the journey."""
-        return self.owner is owner and self.timer is timer_of(request) and self.request is not request
+        return self.owner is owner and self.timer is timer_of(request) and self.request() is not request
 
-    def wait(self, redirect: Answer) -> None:
+    def end_in(self, error: Exception) -> None:
+        """Meet every further hop with this."""
+        self.error = error
+        self._stay_known()
+
+    def wait(self, redirect: Answer, guard: SingleSend) -> None:
         """Wait for the next hop, which aiohttp sends at once if it follows the redirect."""
         self.redirect = redirect
+        self.guard = guard.onward()
         self.statuses = (*self.statuses, redirect.status)
         self.telling = asyncio.get_running_loop().call_soon(self.stay)
+        self._stay_known()
 
     def stay(self) -> None:
         """Conclude the call with its redirect, which was not followed."""
@@ -119,14 +126,22 @@ class _Journey:
         if self.telling is not None:
             self.telling.cancel()
         self.redirect = None
+        _OPEN.set(tuple(journey for journey in _OPEN.get() if journey is not self))
 
     def report(self) -> CallReport:
         """Give the report; whoever holds a redirect's response was not sent on."""
         self.stay()
         return self.call.report()
 
+    def _stay_known(self) -> None:
+        _OPEN.set((self, *_OPEN.get())[:_MOST_OPEN])
 
-_LATEST: Final[ContextVar[_Journey | None]] = ContextVar("holdfast_journey", default=None)
+
+_OPEN: Final[ContextVar[tuple[_Journey, ...]]] = ContextVar("holdfast_journeys", default=())
+"""Journeys of this task that may go on, newest first. Most never do, and nothing tells: so only a few are kept."""
+
+_MOST_OPEN: Final = 4
+"""A middleware of the caller's may make requests of its own, with hops of their own, between two hops."""
 
 
 class _ResilientMiddleware:
@@ -156,7 +171,6 @@ class _ResilientMiddleware:
             return await handler(request)
         journey = self._journey_of(request)
         if journey.error is not None:
-            _LATEST.set(None)
             raise journey.error
         return await self._send_hop(journey, request, handler)
 
@@ -175,30 +189,29 @@ class _ResilientMiddleware:
             read_body=provider.read_body if self._policy.read_body is None else self._policy.read_body,
             key_headers=self._key_headers,
         )
-        journey.request = request
-        _LATEST.set(journey)
+        journey.request = ref(request)
         try:
             answer = await make_call(call, exchange, self._runtime)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            journey.error = error
+            journey.end_in(error)
             raise
         response: aiohttp.ClientResponse = answer.response
-        journey.guard = exchange.guard
         setattr(response, REPORT_ATTRIBUTE, journey.report)
         if call.in_flight:
-            journey.wait(answer)
+            journey.wait(answer, exchange.guard)
         elif not provider.follow_redirects and 300 <= response.status < 400:  # noqa: PLR2004
-            journey.error = PermanentFailureError(call.report(), status=response.status, message=response.reason or "")
+            refusal = PermanentFailureError(call.report(), status=response.status, message=response.reason or "")
+            journey.end_in(refusal)
         return response
 
     def _journey_of(self, request: aiohttp.ClientRequest) -> _Journey:
-        latest = _LATEST.get()
-        if latest is None or not latest.goes_on(self, request):
+        known = next((journey for journey in _OPEN.get() if journey.goes_on(self, request)), None)
+        if known is None:
             return self._begin(request)
-        latest.move_on()
-        if latest.error is None and not latest.call.in_flight:  # somebody's trace callback dawdled: it has been told
-            latest.call = self._call(request)
-        return latest
+        known.move_on()
+        if known.error is None and not known.call.in_flight:
+            known.call = self._call(request)  # something took its time between the hops: the call has been told
+        return known
 
     def _begin(self, request: aiohttp.ClientRequest) -> _Journey:
         return _Journey(owner=self, timer=timer_of(request), runtime=self._runtime, call=self._call(request))

@@ -39,12 +39,14 @@ BUGS: Final = (
     Bug(
         name="a new key on each attempt",
         loses="The provider takes the retry for a second payment, and makes it.",
-        file="transport/exchange.py",
-        text="        self.status = None\n",
+        file="transport/session_exchange.py",
+        text="        chain = guard.around(self.middlewares)\n",
         becomes="""\
-        self.status = None
-        if self._guard.reached and self.key_header in (self.options.get("headers") or {}):
-            self.options["headers"][self.key_header] = f"{id(self):08x}-0000-4000-8000-{id(self._guard):012x}"
+        given = self.options.get("headers") or {}
+        for name in self.key_headers:
+            if name in given:
+                given[name] = f"{id(self):08x}-0000-4000-8000-{id(guard):012x}"
+        chain = guard.around(self.middlewares)
 """,
         caught_by=(
             f"{_RESEND}test_a_keyed_payment_is_sent_again_with_the_same_key_and_body",
@@ -95,14 +97,14 @@ BUGS: Final = (
     Bug(
         name="the body serialized anew between attempts",
         loses="The provider finds the key with another body: it refuses the retry, or pays twice.",
-        file="transport/exchange.py",
-        text="        chain = self._guard.around(self.middlewares)\n",
+        file="transport/session_exchange.py",
+        text="        chain = guard.around(self.middlewares)\n",
         becomes="""\
         if self.body is not None and self.body.writes and self.body.content_type == "application/json":
             import json
             anew = json.dumps(json.loads(self.body.decode()), sort_keys=True).encode()
             self.body._source = aiohttp.payload.BytesPayload(anew, content_type="application/json")
-        chain = self._guard.around(self.middlewares)
+        chain = guard.around(self.middlewares)
 """,
         caught_by=(
             f"{_GAPS}test_every_attempt_sends_the_callers_own_writing_of_a_document",

@@ -186,6 +186,41 @@ def test_a_redirect_to_another_origin_takes_no_secret_along_and_none_home() -> N
     assert later
 
 
+def test_a_request_made_between_two_hops_does_not_hide_where_the_call_came_from() -> None:
+    """A middleware that fetches a token before each hop would have the key sent to a stranger, and two calls told."""
+    sink = RecordingSink()
+
+    async def log_in(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if not request.url.path.startswith("/token"):
+            await request.session.get(request.url.with_path("/token"))
+            await failure(request.session.get(request.url.with_path("/token/lost")))
+        return await handler(request)
+
+    def home_or_token(seen: Any) -> Behaviour:
+        if seen.target == "/token/lost":
+            return drop()
+        return answer(200) if seen.target.startswith("/token") else answer(307, location=f"{addresses[0]}/there")
+
+    addresses: list[str] = []
+
+    async def scenario() -> tuple[bool, list[str]]:
+        chain = [log_in, resilient_middleware(policy=Policy(max_attempts=1), sinks=[sink])]
+        async with (
+            Peer(choose=home_or_token) as home,
+            Peer(choose=home_or_token) as stranger,
+            aiohttp.ClientSession(middlewares=chain) as session,
+        ):
+            addresses.append(stranger.url)
+            await failure(session.get(home.url, headers={"X-Api-Key": "s"}, max_redirects=3))
+            leaked = any("x-api-key" in seen.headers for seen in stranger.seen)
+            return leaked, [seen.target for seen in stranger.seen if seen.target == "/there"]
+
+    leaked, asked = run(scenario())
+
+    assert not leaked
+    assert asked
+
+
 @pytest.mark.parametrize("provider", [FINIX, FIANT])
 def test_a_redirect_that_must_not_be_followed_is_refused(provider: Provider) -> None:
     """The payment would be sent to wherever a proxy points."""

@@ -32,7 +32,9 @@ async def drop_in(session: aiohttp.ClientSession, path: str) -> int:
 async def call_in_every_form(session: ResilientSession) -> None:
     """Use what every call takes, and what only ours do."""
     assert_type(await session.get("/"), aiohttp.ClientResponse)
-    async with session.post("/transfers", json={"a": 1}, idempotency_key="k", operation="pay", policy=Policy()) as response:
+    async with session.post(
+        "/transfers", json={"a": 1}, idempotency_key="k", operation="pay", policy=Policy()
+    ) as response:
         assert_type(response, aiohttp.ClientResponse)
         assert_type(report_of(response), CallReport | None)
     for verb in (session.options, session.head, session.put, session.patch, session.delete):

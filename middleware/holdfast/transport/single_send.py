@@ -173,6 +173,12 @@ class SingleSend:
             if token is not None:
                 _UNDER_WAY.reset(token)
 
+    def onward(self) -> "SingleSend":
+        """Give the guard of the next hop of the same attempt, where each hop is sent by itself."""
+        guard = self.afresh(None)
+        guard._hops = self._hops  # noqa: SLF001 - of this class
+        return guard
+
     def afresh(self, body: RequestBody | None) -> "SingleSend":
         """Give a guard for sending the newest hop again."""
         guard = SingleSend(self._secret_headers, body, body_may_leave=self._body_may_leave, is_alone=self._is_alone)
