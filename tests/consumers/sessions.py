@@ -54,7 +54,10 @@ class Told(NamedTuple):
 
 def told(sink: RecordingSink) -> list[Told]:
     """Give the verdict of every call, in order."""
-    return [Told(*(event.get(name) for name in Told._fields)) for event in sink.named("outbound.call")]
+    return [
+        Told(event["method"], event.get("status"), event["attempts"], event["outcome"], event["effect"])
+        for event in sink.named("outbound.call")
+    ]
 
 
 def on_the_wire(peer: Peer) -> list[tuple[str, bytes]]:

@@ -73,7 +73,7 @@ def test_the_same_bytes_go_out_as_with_a_plain_session() -> None:
 
     async def sent(kind: str) -> object:
         async with Peer(said(200, {})) as peer, a_session(kind) as session, azure(peer.url, session) as client:
-            numbered = {"headers": {"x-ms-client-request-id": "1"}}  # else azure-core draws one
+            numbered: Any = {"headers": {"x-ms-client-request-id": "1"}}  # else azure-core draws one
             await client.send_request(HttpRequest("GET", f"{peer.url}/a?x=%20y", **numbered))
             await client.send_request(HttpRequest("POST", f"{peer.url}/empty", **numbered))
             await client.send_request(HttpRequest("PUT", f"{peer.url}/b", json={"k": 1}, **numbered))
@@ -96,7 +96,7 @@ def test_what_is_safe_to_repeat_is_seen_only_as_its_good_answer(method: str, eff
             a_session(OURS, sink) as session,
             azure(peer.url, session) as client,
         ):
-            body = {"json": {"k": 1}} if method == "PUT" else {}
+            body: Any = {"json": {"k": 1}} if method == "PUT" else {}
             response = await asked(client, HttpRequest(method, f"{peer.url}/container", **body))
             return response.json(), [seen.body for seen in peer.seen]
 

@@ -15,6 +15,7 @@ REFUSED = {"message": "Validation Failed", "errors": [{"resource": "Issue", "fie
 
 
 def github(peer: Peer, session: aiohttp.ClientSession) -> GitHubAPI:
+    """Make a client that takes the peer for GitHub."""
     return GitHubAPI(session, "a-bot", oauth_token="made-up", base_url=peer.url)
 
 
@@ -41,7 +42,7 @@ def test_an_item_and_the_pages_of_a_list_come_through_the_session(kind: str) -> 
 
 
 def test_the_same_bytes_go_out_as_with_a_plain_session() -> None:
-    """gidgethub gives ``data=b""`` with a GET too: a body where there was none would be refused by a strict proxy."""
+    """A GET too is given ``data=b""``: a body where there was none would be refused by a strict proxy."""
 
     async def sent(kind: str) -> object:
         async with Peer(said(200, {})) as peer, a_session(kind) as session:

@@ -23,6 +23,7 @@ from tests.support import Behaviour, Peer, answer, drop, failure, run, said
 from holdfast.testing import RecordingSink
 
 QUERY: Final = gql("query { hero { name } }")
+ONE_HERO: Final = GraphQLRequest("query Q($n: Int) { hero(n: $n) { name } }", variable_values={"n": 1})
 HERO: Final = {"hero": {"name": "R2-D2"}}
 KEYED: Final = {"headers": {"Idempotency-Key": "query-1"}}
 
@@ -55,6 +56,7 @@ class OwningTransport(AIOHTTPTransport):
 
 
 async def asked(transport: AIOHTTPTransport, request: GraphQLRequest = QUERY, **options: Any) -> Any:
+    """Run one query over a transport that is open for as long."""
     async with Client(transport=transport) as client:
         return await client.execute(request, **options)
 
@@ -72,7 +74,7 @@ def test_a_query_is_answered_through_a_shared_session_which_stays_open(kind: str
 
 @over_both
 def test_gql_closes_a_session_of_its_own(kind: str) -> None:
-    """gql looks into the connector's private parts before it closes: it would fail there, and leak the sockets."""
+    """Before it closes, it looks into the connector's private parts: it would fail there, and leak the sockets."""
 
     async def scenario() -> tuple[Any, list[bool]]:
         async with Peer(said(200, {"data": HERO})) as peer:
@@ -103,7 +105,7 @@ def test_the_same_bytes_go_out_as_with_a_plain_session() -> None:
         async with Peer(said(200, {"data": HERO})) as peer, a_session(kind) as session:
             transport = SharedTransport(peer.url, session)
             await asked(transport)
-            await asked(transport, GraphQLRequest("query Q($n: Int) { hero(n: $n) { name } }", variable_values={"n": 1}))
+            await asked(transport, ONE_HERO)
             await asked(transport, extra_args=KEYED)
             return on_the_wire(peer)
 
@@ -140,7 +142,7 @@ def test_a_query_with_a_key_is_seen_only_as_its_good_answer(extra: dict[str, Any
 def test_a_failure_is_the_same_error_as_with_a_plain_session(
     kind: str, behaviour: Behaviour, error_type: type[Exception], code: int | None
 ) -> None:
-    """gql reads status and body, and callers its exceptions; and a mutation without a key is sent once."""
+    """Callers tell one failure from another by gql's exceptions; and a mutation without a key is sent once."""
 
     async def scenario() -> tuple[type[BaseException], int | None, list[str]]:
         async with Peer(behaviour) as peer, a_session(kind) as session:

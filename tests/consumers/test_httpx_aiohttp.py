@@ -1,4 +1,4 @@
-"""httpx-aiohttp: ``AiohttpTransport(client=...)`` carries httpx, and so the OpenAI SDK, over the session it is given."""
+"""httpx-aiohttp: ``AiohttpTransport(client=...)`` carries httpx, and with it the OpenAI SDK, over a session."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,7 +7,7 @@ import aiohttp
 import httpx
 import pytest
 from httpx_aiohttp import AiohttpTransport
-from tests.consumers.sessions import OURS, PLAIN, Told, a_session, make_session, on_the_wire, over_both, told
+from tests.consumers.sessions import OURS, PLAIN, Told, make_session, on_the_wire, over_both, told
 from tests.support import Behaviour, Peer, answer, cut, drop, failure, hang, refused_port, run, run_virtual, said
 
 from holdfast import DeadlineExceededError, Policy
@@ -45,7 +45,7 @@ def test_httpx_is_answered_and_closes_the_session_with_itself(kind: str) -> None
 
 
 def test_the_same_bytes_go_out_as_with_a_plain_session() -> None:
-    """httpx writes every header itself: one more or less than it meant is a bug that nobody can find."""
+    """Every header is written by httpx: one more or less than it meant is a bug that nobody can find."""
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b"one"
@@ -68,7 +68,7 @@ def test_the_same_bytes_go_out_as_with_a_plain_session() -> None:
 @pytest.mark.parametrize("first", [answer(503), drop()], ids=["503", "dropped"])
 @pytest.mark.parametrize(("method", "effect"), [("GET", "none"), ("PUT", "landed")])
 def test_what_is_safe_to_repeat_is_seen_only_as_its_good_answer(method: str, effect: str, first: Behaviour) -> None:
-    """httpx's own ``retries=`` knows no statuses, and this transport ignores it."""
+    """The ``retries=`` of httpx knows no statuses, and this transport ignores it."""
     sink = RecordingSink()
 
     async def scenario() -> tuple[Any, list[bytes]]:
@@ -157,7 +157,7 @@ def test_a_failure_of_the_network_is_the_same_error_as_with_a_plain_session(how:
 
 @over_both
 def test_a_silent_server_is_httpxs_read_timeout(kind: str) -> None:
-    """httpx's own read timeout is the time of one attempt, and what is raised is what httpx raises."""
+    """The read timeout of httpx is the time of one attempt, and what is raised is what httpx raises."""
 
     async def scenario() -> type[BaseException]:
         transport = over(make_session(kind))

@@ -54,6 +54,7 @@ async def _echo(_: str, word: str) -> str:
 
 
 def make_client(session: aiohttp.ClientSession) -> Any:
+    """Make a client whose own reconnection is off, and which leaves the signals of the process alone."""
     return socketio.AsyncClient(http_session=session, reconnection=False, handle_sigint=False)
 
 
