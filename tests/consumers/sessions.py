@@ -6,7 +6,7 @@ same assertion for both wherever the two should not differ.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import pytest
@@ -28,8 +28,7 @@ def make_session(
     """Open a session of one kind. The caller closes it, or the package does."""
     if kind == PLAIN:
         return aiohttp.ClientSession(**options)
-    ours = ResilientSession(policy=policy, sinks=[sink or RecordingSink()], **options)
-    return cast(aiohttp.ClientSession, ours)  # as isinstance says
+    return ResilientSession(policy=policy, sinks=[sink or RecordingSink()], **options)
 
 
 @asynccontextmanager

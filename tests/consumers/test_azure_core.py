@@ -29,7 +29,7 @@ ERRORS: Final = {401: ClientAuthenticationError, 404: ResourceNotFoundError}
 def azure(url: str, session: aiohttp.ClientSession, **options: Any) -> AsyncPipelineClient[HttpRequest, Any]:
     """Make a client whose own retries are off: one that tries again beside us multiplies the attempts."""
     transport = AioHttpTransport(session=session, session_owner=False, **options)
-    return AsyncPipelineClient(url, transport=transport, retry_policy=AsyncRetryPolicy.no_retries())
+    return AsyncPipelineClient(url, transport=transport, policies=[AsyncRetryPolicy.no_retries()])
 
 
 async def asked(client: AsyncPipelineClient[HttpRequest, Any], request: HttpRequest) -> AsyncHttpResponse:
