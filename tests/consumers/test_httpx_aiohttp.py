@@ -1,5 +1,6 @@
 """httpx-aiohttp: ``AiohttpTransport(client=...)`` carries httpx, and with it the OpenAI SDK, over a session."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -106,6 +107,7 @@ def test_a_download_streams(kind: str) -> None:
         events = b"data: 1\n\n", b"data: 2\n\n"
         transport = over(make_session(kind))
         async with (
+            asyncio.timeout(5),
             Peer(hang(_head_of_a_stream() + events[0])) as peer,
             httpx.AsyncClient(transport=transport) as client,
             client.stream("GET", peer.url) as response,
@@ -176,7 +178,11 @@ def test_a_call_past_its_deadline_is_not_httpxs_timeout() -> None:
 
     async def scenario(kind: str, **options: Any) -> BaseException:
         transport = over(make_session(kind, **options))
-        async with Peer(hang()) as peer, httpx.AsyncClient(transport=transport, timeout=None) as client:  # noqa: S113
+        async with (
+            asyncio.timeout(1000),  # a transport that did not take our session would wait for ever
+            Peer(hang()) as peer,
+            httpx.AsyncClient(transport=transport, timeout=None) as client,  # noqa: S113
+        ):
             return await failure(client.post(peer.url, json={}))
 
     error = run_virtual(scenario(OURS, policy=Policy(deadline=20.0)))

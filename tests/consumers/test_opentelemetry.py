@@ -179,7 +179,7 @@ def test_a_lost_connection_is_the_same_span_as_with_a_plain_session(way: Any, be
 
 @over_both
 def test_one_session_can_be_taken_out_of_the_instrumentation(kind: str) -> None:
-    """``uninstrument_session`` sets a private attribute of the session: set on the wrapper alone, it does nothing."""
+    """``uninstrument_session`` sets a private attribute: a session that keeps it to itself goes on being traced."""
     traced = Traced()
 
     async def scenario() -> None:

@@ -1,5 +1,6 @@
 """aiohttp-sse-client2: ``EventSource(url, session=...)`` reads an endless stream of events through the session."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,8 +17,8 @@ SOON: Final = timedelta(milliseconds=1)
 
 
 async def read(url: str, count: int, **options: Any) -> list[tuple[str | None, str, str]]:
-    """Read so many events: type, data and id."""
-    async with EventSource(url, reconnection_time=SOON, **options) as source:
+    """Read so many events, within seconds: type, data and id."""
+    async with asyncio.timeout(5), EventSource(url, reconnection_time=SOON, **options) as source:
         return [(event.type, event.data, event.last_event_id) for event in [await anext(source) for _ in range(count)]]
 
 
