@@ -114,8 +114,11 @@ class ResilientSession(_DropIn):
         """Pass anything that is not ours through to the aiohttp session."""
         if name in _OWN:
             raise AttributeError(name)
-        if name == "_request":  # what aiohttp's own get() calls on its self
+        # What aiohttp's own get() and _request() ask their self, where they run on this session.
+        if name == "_request":
             return method_of(self.client, self, name)
+        if name == "_retry_connection":
+            return False
         return getattr(self.client, name)
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - likewise

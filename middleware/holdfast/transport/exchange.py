@@ -44,6 +44,9 @@ class HttpExchange(ABC):
     body_may_leave: bool = False
     """Whether a redirect to another origin may take the body along."""
 
+    holds_back: bool = True
+    """Whether a lost connection must be hidden from aiohttp, which would send again."""
+
     status: int | None = None
     """Status of the attempt in flight, from the moment its head is here."""
 
@@ -102,7 +105,9 @@ class HttpExchange(ABC):
         """GET an address with the credentials of the request, under the guard."""
 
     def _new_guard(self) -> SingleSend:
-        return SingleSend(self._secret_headers(), self.body, body_may_leave=self.body_may_leave)
+        return SingleSend(
+            self._secret_headers(), self.body, body_may_leave=self.body_may_leave, holds_back=self.holds_back
+        )
 
     def _redirects(self, response: aiohttp.ClientResponse) -> tuple[int, ...]:
         return tuple(hop.status for hop in response.history)

@@ -142,6 +142,7 @@ class RequestReader:
             read_body=read_body,
             key_headers=self._key_headers,
             body_may_leave=policy.redirect_body,
+            holds_back=onstage is None or getattr(send, "__self__", None) is not onstage,
         )
 
     def absolute(self, url: StrOrURL) -> str:

@@ -3,7 +3,8 @@
 ``ClientSession._request`` sends GET, HEAD, OPTIONS, TRACE, PUT and DELETE once more by itself after
 ``ServerDisconnectedError`` or ``ClientOSError``, on fresh connections too: 3 attempts become 6 requests, and one
 capture becomes two. The only switch is private. The public way is a client middleware, outermost in the chain, that
-turns these two into an error of our own on the way out; the exchange turns it back.
+turns these two into an error of our own on the way out; the exchange turns it back. Where trace callbacks would be
+shown that error, the switch is used: aiohttp's method runs on our session there, which answers for it.
 
 On a redirect to another origin aiohttp drops Authorization and Cookie only. The guard also drops idempotency keys, API
 keys, cookies of the request's own, and the body of a 307 or 308. What has been abroad does not come home: who sent it
@@ -74,6 +75,7 @@ class SingleSend:
         "_body",
         "_body_may_leave",
         "_body_stayed",
+        "_holds_back",
         "_home",
         "_hops",
         "_is_alone",
@@ -90,6 +92,7 @@ class SingleSend:
         *,
         body_may_leave: bool = False,
         is_alone: bool = True,
+        holds_back: bool = True,
     ) -> None:
         """Set up the guard of one attempt.
 
@@ -98,12 +101,14 @@ class SingleSend:
             body: The body of the attempt.
             body_may_leave: Whether it may follow a redirect to another origin.
             is_alone: Whether no middleware stands inside the guard.
+            holds_back: Whether a lost connection must be hidden from aiohttp, which would send again.
         """
         self._secret_headers = secret_headers
         self._body = body
         self._body_may_leave = body_may_leave
         self._body_stayed = False
         self._is_alone = is_alone
+        self._holds_back = holds_back
         self._writes_before = 0 if body is None else body.writes
         self._replaced = False
         self._home: URL | None = None
@@ -167,6 +172,8 @@ class SingleSend:
         try:
             return await handler(request)
         except (ClientOSError, ServerDisconnectedError) as error:
+            if not self._holds_back:
+                raise
             raise HeldBackError(error) from None
         finally:
             self._replaced = self._body is not None and request.body is not self._body
