@@ -98,6 +98,21 @@ def test_a_session_put_on_the_transport_is_refused(kind: str) -> None:
     assert run(scenario()) == (TransportAlreadyConnected, True)
 
 
+def test_a_client_middleware_reaches_the_session_that_gql_makes() -> None:
+    """Without a subclass this is the only way in: what gql makes is genuine, and passes its middlewares on."""
+
+    async def mark(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers["x-mark"] = "m"
+        return await handler(request)
+
+    async def scenario() -> tuple[Any, list[str]]:
+        async with Peer(said(200, {"data": HERO})) as peer:
+            result = await asked(AIOHTTPTransport(peer.url, client_session_args={"middlewares": (mark,)}))
+            return result, [seen.headers["x-mark"] for seen in peer.seen]
+
+    assert run(scenario()) == (HERO, ["m"])
+
+
 def test_the_same_bytes_go_out_as_with_a_plain_session() -> None:
     """A GraphQL server that reads the body strictly would refuse what is written otherwise."""
 
