@@ -151,10 +151,6 @@ def test_a_refusal_is_the_same_span_as_with_a_plain_session(way: Any, status: in
     assert spans(OURS) == spans(PLAIN) == [Span("POST", status, is_error=True, exceptions=())]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="SingleSend wraps what aiohttp would send again, and trace callbacks see the wrapper: HeldBackError",
-)
 @pytest.mark.parametrize("behaviour", [drop()], ids=["dropped"])
 @WAYS
 def test_a_lost_connection_is_the_same_span_as_with_a_plain_session(way: Any, behaviour: Behaviour) -> None:

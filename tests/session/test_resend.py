@@ -134,6 +134,27 @@ def test_a_repeatable_method_arrives_max_attempts_times(
     assert report(error).stop_reason is StopReason.ATTEMPTS_EXHAUSTED
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+@pytest.mark.parametrize("broken", [drop(), reset()], ids=["closed", "reset"])
+def test_trace_callbacks_see_each_attempt_once_and_its_own_failure(broken: Behaviour, method: str) -> None:
+    """Tracing would switch aiohttp's hidden re-send on again, or show an error that nobody knows."""
+    seen: list[str] = []
+
+    async def note(_: aiohttp.ClientSession, __: object, params: Any) -> None:
+        seen.append(type(params.exception).__mro__[1].__name__)
+
+    async def scenario() -> tuple[int, str]:
+        traces = aiohttp.TraceConfig()
+        traces.on_request_exception.append(note)
+        async with Peer(broken) as peer, ResilientSession(peer.url, policy=AT_ONCE, trace_configs=[traces]) as session:
+            error = await failure(session.request(method, "/thing"))
+            return len(peer.lines), type(error).__mro__[1].__name__
+
+    sends, final = run(scenario())
+
+    assert (sends, seen) == (4, [final] * 4)
+
+
 @pytest.mark.parametrize("broken", BREAKS[:2], ids=BREAK_NAMES[:2])
 @pytest.mark.parametrize(
     ("provider", "method", "path", "sends"),

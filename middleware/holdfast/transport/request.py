@@ -61,6 +61,7 @@ class RequestReader:
         self._middlewares = tuple(getattr(client, "_middlewares", None) or ())
         self._base_url: URL | None = getattr(client, "_base_url", None)
         self._key_headers = provider.key_headers
+        self._has_told_of_endless = False
         self.base_path = "" if self._base_url is None else self._base_url.path
 
     def read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Request:
@@ -110,7 +111,7 @@ class RequestReader:
             raise_for_status=raise_for_status,
             exchange=self.exchange(shown, name, where, options, policy, limits, body),
             attempt_timeout_s=_shorter(policy.attempt_timeout, limits.total),
-            asks_beyond_deadline=given and exceeds(limits, policy.deadline),
+            asks_beyond_deadline=given and self._asks_beyond(limits, policy.deadline),
         )
 
     def exchange(
@@ -161,6 +162,16 @@ class RequestReader:
         if base is None or base.raw_user is None or base.origin() != address.origin():
             return url
         return str(address.with_user(base.user).with_password(base.password))
+
+    def _asks_beyond(self, limits: aiohttp.ClientTimeout, deadline_s: float) -> bool:
+        """Say whether to tell of a timeout that is longer than the deadline: of one that nobody set, only once.
+
+        Libraries pass ``ClientTimeout(sock_read=...)`` with every request, which has no total.
+        """
+        if limits.total is not None or not exceeds(limits, deadline_s):
+            return exceeds(limits, deadline_s)
+        told, self._has_told_of_endless = self._has_told_of_endless, True
+        return not told
 
     def _document(self, slot: KeySlot | None, options: dict[str, Any]) -> object:
         json = options.get("json")
