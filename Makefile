@@ -7,7 +7,7 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test planted ledger race simulate lint format types check clean
+.PHONY: help demo sandbox test planted ledger race simulate matrix lint format types check clean
 
 help:
 	@echo 'make demo      see holdfast at work against a sandbox on this machine'
@@ -17,6 +17,7 @@ help:
 	@echo 'make ledger    hold 300 000 verdicts against the books of a failing bank, and rivals beside them: 10 minutes'
 	@echo 'make race      the idle-connection race, with and without Expect: 100-continue'
 	@echo 'make simulate  a million more on a virtual clock: 10 minutes'
+	@echo 'make matrix    the tests on every Python here, with every aiohttp that we promise: half an hour'
 	@echo 'make lint      ruff: rules and formatting'
 	@echo 'make format    ruff: mend what can be mended'
 	@echo 'make types     mypy and pyright'
@@ -50,6 +51,10 @@ race:
 simulate:
 	$(BOOTSTRAP) test
 	@$(BIN)/python -m benchmarks.simulate $(ARGS)
+
+matrix:
+	$(BOOTSTRAP) test
+	@$(BIN)/python -m benchmarks.matrix $(ARGS)
 
 lint:
 	$(BOOTSTRAP) lint
