@@ -138,7 +138,9 @@ class AnswerError(_OfACallError, aiohttp.ClientResponseError):
         logrefs = ", ".join(self.report.logrefs)
         return f"{_headline(self.report)}, status {self.status}" + (f", logref {logrefs}" if logrefs else "")
 
-    __repr__ = HoldfastError.__repr__
+    def __repr__(self) -> str:
+        """Show what every error of ours shows; aiohttp's own would print the request's headers."""
+        return HoldfastError.__repr__(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by report, status and reason phrase; the response's headers stay behind."""

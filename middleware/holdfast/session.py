@@ -101,7 +101,9 @@ class ResilientSession(_DropIn):
         self._provider = provider
         self._policy = policy
         self._runtime = Runtime(provider, (LogSink(),) if sinks is None else tuple(sinks))
-        self.client = aiohttp.ClientSession(base_url, **client_options) if client is None else client
+        self.client: aiohttp.ClientSession = (
+            aiohttp.ClientSession(base_url, **client_options) if client is None else client
+        )
         self._reader = RequestReader(self.client, provider, policy)
         self._warn_of_session_timeout(asked="timeout" in client_options)
 

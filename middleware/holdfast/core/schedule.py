@@ -60,6 +60,6 @@ def pause_after_server_wait(wait_s: float, draw: float) -> float:
 
 @lru_cache(maxsize=64)
 def _ceilings(base_s: float, max_s: float) -> tuple[float, ...]:
-    # expo yields None first, to be primed by send(); see backoff/_wait_gen.py.
-    steps: Iterator[float | None] = expo(base=2, factor=base_s, max_value=max_s)
-    return tuple(float(step) for step in islice((step for step in steps if step is not None), _STEPS))
+    # expo's first value only primes it for send(): None in backoff 2, 0 in its fork python-backoff 3 (_wait_gen.py).
+    steps: Iterator[float] = expo(base=2, factor=base_s, max_value=max_s)
+    return tuple(float(step) for step in islice(steps, 1, _STEPS + 1))

@@ -61,7 +61,7 @@ class Harm:
     """How the answer leaves."""
 
 
-HARMS: Final = {
+HARMS: Final[dict[Fault | None, Harm]] = {
     None: Harm(executes=True),
     Fault.REFUSE: Harm(executes=False, delivery=Delivery.CLOSED),
     Fault.RESET_BEFORE: Harm(executes=False, delivery=Delivery.RESET),

@@ -34,7 +34,7 @@ class RequestBody(Payload):
         super().__init__(None)
         self._source = source
         self._rewinds = rewinds(source)
-        self.writes = 0
+        self.writes: int = 0
         """How often writing it has begun."""
 
     @property

@@ -62,7 +62,7 @@ class RequestReader:
         self._base_url: URL | None = getattr(client, "_base_url", None)
         self._key_headers = provider.key_headers
         self._has_told_of_endless = False
-        self.base_path = "" if self._base_url is None else self._base_url.path
+        self.base_path: str = "" if self._base_url is None else self._base_url.path
 
     def read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Request:
         """Read one request.
