@@ -9,9 +9,9 @@ Prefer ``ResilientSession`` where you may choose. What a middleware cannot do:
 * There are no keywords per request: an idempotency key is given as the header (or JSON field) itself, and policy and
   provider are the middleware's.
 * The deadline covers a call until its response is handed out; from there on aiohttp's timeout alone limits the reading
-  of a streamed body. That timeout (``timeout=`` of the session, 300 s by default) runs through pauses too, and where a
-  request's own is shorter than the session's, which no middleware can see, it ends the call as a bare ``TimeoutError``
-  with the stop reason ``cancelled`` or ``deadline``.
+  of a streamed body. That timeout runs through pauses too, and where a request's own is shorter than the session's,
+  which no middleware can see, it ends the call: with ``DeadlineExceededError`` while an answer is awaited, and in a
+  pause or while connecting with aiohttp's own ``TimeoutError``, whose report has the stop reason ``cancelled``.
 * ``raise_for_status`` is aiohttp's: it raises ``aiohttp.ClientResponseError`` without a report.
 * A provider whose redirects are not to be followed (FINIX, FIANT) has the next hop refused with
   ``PermanentFailureError``; pass ``allow_redirects=False`` to get the 3xx itself.

@@ -8,6 +8,7 @@ an aiohttp session and passes everything that is not a request through to it.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
 else:
     _DropIn = object
 
+_KEYWORDS: Final = frozenset(signature(aiohttp.ClientSession._request).parameters) | {  # noqa: SLF001 - the one list
+    "idempotency_key",
+    "policy",
+    "operation",
+    "reconcile",
+}
 _OWN: Final = frozenset({"client", "_provider", "_policy", "_runtime", "_reader", "_owns_client"})
 
 
@@ -139,10 +146,25 @@ class ResilientSession(_DropIn):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
     ) -> None:
         """Close the session."""
         await self.close()
+
+    def __enter__(self) -> None:
+        """Say, as aiohttp does, that it is ``async with`` that is wanted."""
+        self.client.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Exist beside ``__enter__``, which always raises."""
 
     @property
     def closed(self) -> bool:
@@ -156,35 +178,35 @@ class ResilientSession(_DropIn):
 
     def request(self, method: str, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a call with any method."""
-        return _RequestContextManager(self._call("request", method, url, kwargs))
+        return self._start("request", method, url, kwargs)
 
     def get(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a GET call."""
-        return _RequestContextManager(self._call("get", "GET", url, kwargs))
+        return self._start("get", "GET", url, kwargs)
 
     def options(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make an OPTIONS call."""
-        return _RequestContextManager(self._call("options", "OPTIONS", url, kwargs))
+        return self._start("options", "OPTIONS", url, kwargs)
 
     def head(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a HEAD call."""
-        return _RequestContextManager(self._call("head", "HEAD", url, kwargs))
+        return self._start("head", "HEAD", url, kwargs)
 
     def post(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a POST call."""
-        return _RequestContextManager(self._call("post", "POST", url, kwargs))
+        return self._start("post", "POST", url, kwargs)
 
     def put(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a PUT call."""
-        return _RequestContextManager(self._call("put", "PUT", url, kwargs))
+        return self._start("put", "PUT", url, kwargs)
 
     def patch(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a PATCH call."""
-        return _RequestContextManager(self._call("patch", "PATCH", url, kwargs))
+        return self._start("patch", "PATCH", url, kwargs)
 
     def delete(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a DELETE call."""
-        return _RequestContextManager(self._call("delete", "DELETE", url, kwargs))
+        return self._start("delete", "DELETE", url, kwargs)
 
     async def reconcile(
         self, report: CallReport, lookup: Lookup | None = None, *, sent: Mapping[str, Any] | None = None
@@ -236,8 +258,25 @@ class ResilientSession(_DropIn):
         events.lookup_ended(self._runtime, known, settled=settled, elapsed_s=self._runtime.now() - started)
         return report
 
-    async def _call(self, name: str, method: str, url: StrOrURL, options: object) -> aiohttp.ClientResponse:
-        request = self._reader.read(self, name, method, url, cast("dict[str, Any]", options))
+    if not TYPE_CHECKING:  # where the inherited signatures say more
+
+        def ws_connect(self, url, **kwargs):  # noqa: ANN001, ANN003, ANN201
+            """Open a WebSocket, which is not a call: it passes through untouched."""
+            return self.client.ws_connect(url, **kwargs)
+
+        def detach(self):  # noqa: ANN201
+            """Let go of the connector without closing it."""
+            return self.client.detach()
+
+    def _start(self, name: str, method: str, url: StrOrURL, options: object) -> _RequestContextManager:
+        given = cast("dict[str, Any]", options)
+        if given and not given.keys() <= _KEYWORDS and type(self.client) is aiohttp.ClientSession:
+            unknown: Any = {keyword: value for keyword, value in given.items() if keyword not in _KEYWORDS}
+            return self.client.request(method, url, **unknown)  # raises TypeError at once, as aiohttp's own would
+        return _RequestContextManager(self._call(name, method, url, given))
+
+    async def _call(self, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> aiohttp.ClientResponse:
+        request = self._reader.read(self, name, method, url, options)
         started = self._runtime.now()
         call = Call(
             method=request.method,
@@ -299,3 +338,8 @@ class ResilientSession(_DropIn):
         # A client that was given comes with aiohttp's own default, which nobody asked for.
         if exceeds(self.client.timeout, self._policy.deadline if asked else DEADLINE_CAP_S):
             events.deadline_clamped(self._runtime, None, None, 0.0)
+
+
+for _name in ("request", "get", "options", "head", "post", "put", "patch", "delete", "ws_connect"):
+    # inspect and mock's autospec see what they would see of aiohttp's.
+    getattr(ResilientSession, _name).__signature__ = signature(getattr(aiohttp.ClientSession, _name))

@@ -1,7 +1,7 @@
 """Every public name and parameter of aiohttp's session is there, and stays there when aiohttp grows new ones."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
@@ -26,20 +26,7 @@ PROTOCOL: Final = ("__aenter__", "__aexit__", "__enter__", "__exit__")
 
 OWN_OPTIONS: Final = {"provider", "policy", "client", "sinks", "client_options"}
 
-
 REQUESTING: Final = ("request", "get", "options", "head", "post", "put", "patch", "delete", "ws_connect")
-
-LACKING: Final = {
-    **dict.fromkeys(("get", "options", "head"), "allow_redirects is not among the parameters, only within **kwargs"),
-    **dict.fromkeys(("post", "put", "patch"), "data is not among the parameters, only within **kwargs"),
-    "__aexit__": "kind, error, trace where aiohttp has exc_type, exc_val, exc_tb",
-}
-NOT_ON_THE_CLASS: Final = {"ws_connect": "it is found on an instance only"}
-
-
-def _with_finding(name: str, findings: Mapping[str, str]) -> Any:
-    marks = [pytest.mark.xfail(strict=True, reason=findings[name])] if name in findings else []
-    return pytest.param(name, marks=marks)
 
 
 def parameters(method: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
@@ -79,7 +66,7 @@ def test_every_public_name_of_aiohttps_session_is_there(kind: Kind, name: str) -
     assert ours == theirs
 
 
-@pytest.mark.parametrize("name", [_with_finding(name, LACKING) for name in (*METHODS, *PROTOCOL)])
+@pytest.mark.parametrize("name", [*METHODS, *PROTOCOL])
 def test_each_method_has_the_parameters_of_aiohttps(name: str) -> None:
     """A caller who passes an argument by place, or by a name that aiohttp has, would be told there is none."""
 
@@ -92,7 +79,7 @@ def test_each_method_has_the_parameters_of_aiohttps(name: str) -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize("name", [_with_finding(name, NOT_ON_THE_CLASS) for name in REQUESTING])
+@pytest.mark.parametrize("name", REQUESTING)
 def test_each_request_method_is_a_method_of_the_class(name: str) -> None:
     """Instrumentation that patches the class would find nothing to patch."""
     assert inspect.isfunction(inspect.getattr_static(ResilientSession, name))
@@ -236,7 +223,7 @@ def test_it_cannot_be_entered_without_async(kind: Kind) -> None:
     run(scenario())
 
 
-@each_kind(resilient="``with session:`` is a TypeError of Python's own: the type has no __enter__ and no __exit__")
+@each_kind()
 def test_with_without_async_is_a_type_error(kind: Kind) -> None:
     """The statement itself must say so, and not only the method."""
 

@@ -65,11 +65,6 @@ async def not_a_url(session: ResilientSession) -> BaseException:
     return await failure(session.post(5, json={}))  # type: ignore[arg-type]
 
 
-async def bad_keyword(session: ResilientSession) -> BaseException:
-    """Pass a keyword that nobody knows."""
-    return await failure(session.post("/pay", no_such_keyword=1))  # type: ignore[call-arg]
-
-
 async def bad_header(session: ResilientSession) -> BaseException:
     """Forge a header line."""
     return await failure(session.post("/pay", headers={"x": "a\r\nb"}))
@@ -109,7 +104,6 @@ ODD_ENDS: Final = [
     (bad_url, aiohttp.InvalidURL, "permanent"),
     (no_url, aiohttp.NonHttpUrlClientError, "permanent"),
     (not_a_url, (TypeError, aiohttp.InvalidURL), "permanent"),
-    (bad_keyword, TypeError, "permanent"),
     (bad_header, ValueError, "permanent"),
 ]
 NO_CALL: Final = [

@@ -64,6 +64,10 @@ class HopExchange(HttpExchange):
 
     async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
         del connect_s  # aiohttp's own limits stand, as the session has them
+        if self.statuses and not self.replayable:
+            raise aiohttp.ClientPayloadError(
+                "the request body is a stream that was sent to where the redirect came from"
+            )
         self._read_until = asyncio.get_running_loop().time() + total_s
         limit = asyncio.timeout_at(self._read_until)
         try:
