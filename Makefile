@@ -7,7 +7,7 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test planted ledger race simulate matrix lint format types check clean
+.PHONY: help demo sandbox test planted ledger race simulate matrix upstream lint format types check clean
 
 help:
 	@echo 'make demo      see holdfast at work against a sandbox on this machine'
@@ -18,6 +18,7 @@ help:
 	@echo 'make race      the idle-connection race, with and without Expect: 100-continue'
 	@echo 'make simulate  a million more on a virtual clock: 10 minutes'
 	@echo 'make matrix    the tests on every Python here, with every aiohttp that we promise: half an hour'
+	@echo 'make upstream  run the tests of aiohttp itself against our session, and name the differences: 10 minutes'
 	@echo 'make lint      ruff: rules and formatting'
 	@echo 'make format    ruff: mend what can be mended'
 	@echo 'make types     mypy and pyright'
@@ -55,6 +56,10 @@ simulate:
 matrix:
 	$(BOOTSTRAP) test
 	@$(BIN)/python -m benchmarks.matrix $(ARGS)
+
+upstream:
+	$(BOOTSTRAP) test
+	@$(BIN)/python -m benchmarks.upstream $(ARGS)
 
 lint:
 	$(BOOTSTRAP) lint
