@@ -35,6 +35,9 @@ class Answer:
     body_dropped: bool = False
     """Whether it answers a redirected request whose body stayed behind."""
 
+    earlier: Effect = Effect.NONE
+    """What tries that the caller's own middlewares made within the attempt left behind."""
+
     may_go_on: bool = False
     """Whether it is a redirect that will be followed in a further exchange of the same call, if at all."""
 

@@ -7,6 +7,7 @@ an aiohttp session and passes everything that is not a request through to it.
 # Each request takes four keywords more than aiohttp's, which pyright cannot see in an unpacked TypedDict.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
 from types import TracebackType
@@ -132,10 +133,17 @@ class ResilientSession(_DropIn):
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - likewise
         """Set what is ours here, and anything else on the aiohttp session."""
-        if name in _OWN:
+        if name in _OWN or hasattr(type(self), name):
             object.__setattr__(self, name, value)
         else:
             setattr(self.client, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Delete it where it was set."""
+        if name in vars(self):
+            object.__delattr__(self, name)
+        else:
+            delattr(self.client, name)
 
     def __repr__(self) -> str:
         """Name the provider and whether the session is open."""
@@ -301,7 +309,8 @@ class ResilientSession(_DropIn):
             if body is not None:
                 await body.release()
         response: aiohttp.ClientResponse = answer.response
-        setattr(response, REPORT_ATTRIBUTE, call.report)
+        with suppress(AttributeError):  # a test's mock may have no room for it
+            setattr(response, REPORT_ATTRIBUTE, call.report)
         await self._raise_if_asked(request.raise_for_status, call, response)
         return response
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support import AT_ONCE, Peer, answer, drop, failure, report, run
 from yarl import URL
 
-from holdfast import Effect, Outcome, PermanentFailureError, Policy, ResilientSession
+from holdfast import Effect, Outcome, PermanentFailureError, Policy, ResilientSession, resilient_middleware
 
 
 def test_a_redirect_to_another_origin_takes_no_secret_along() -> None:
@@ -187,3 +187,26 @@ def test_one_key_over_all_hops_and_attempts() -> None:
 
     body = b'{"a": 1}'
     assert run(scenario()) == ([(path, "k", body) for path in ("/", "/a", "/b", "/", "/b")], 2)
+
+
+@pytest.mark.parametrize("form", ["session", "middleware"])
+def test_the_sessions_own_log_in_does_not_go_abroad(form: str) -> None:
+    """Aiohttp puts a session's ``auth=`` on every hop, also to a stranger."""
+
+    async def scenario() -> list[str | None]:
+        auth = aiohttp.encode_basic_auth("user", "secret") if hasattr(aiohttp, "encode_basic_auth") else None
+        options: Any = {"headers": {"Authorization": auth}} if auth else {"auth": aiohttp.BasicAuth("user", "secret")}
+        chain = [resilient_middleware()] if form == "middleware" else []
+        make = aiohttp.ClientSession if form == "middleware" else ResilientSession
+        async with (
+            Peer(answer(200)) as stranger,
+            Peer(answer(307, location=stranger.url)) as home,
+            make(middlewares=chain, **options) as session,
+        ):
+            await session.get(home.url)
+            return [seen.headers.get("authorization") for seen in (*home.seen, *stranger.seen)]
+
+    first, second = run(scenario())
+
+    assert first is not None
+    assert second is None

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from typing import Any, Final
+from unittest import mock
 
 import aiohttp
 import pytest
@@ -254,3 +255,34 @@ def test_calls_in_flight_together_keep_their_verdicts_apart() -> None:
             ]
 
     assert run(scenario()) == []
+
+
+def test_a_method_can_be_replaced_and_given_back() -> None:
+    """``mock.patch.object(session, "get")`` would patch something else, and fail on its way out."""
+
+    async def scenario() -> tuple[str, bool]:
+        async with ResilientSession() as session:
+            with mock.patch.object(session, "get", return_value="patched"):
+                seen: Any = session.get("http://127.0.0.1:1/")
+            return seen, "get" in vars(session)
+
+    assert run(scenario()) == ("patched", False)
+
+
+def test_a_middleware_that_joins_the_list_later_is_run() -> None:
+    """Instrumentation that appends to the list it was given would be left out, as it is not by aiohttp."""
+    ran: list[str] = []
+    chain: list[aiohttp.ClientMiddlewareType] = []
+
+    async def late(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        ran.append(request.method)
+        return await handler(request)
+
+    async def scenario() -> None:
+        async with Peer(answer()) as peer, ResilientSession(peer.url, middlewares=chain) as session:
+            chain.append(late)
+            await session.get("/")
+
+    run(scenario())
+
+    assert ran == ["GET"]

@@ -5,6 +5,7 @@ import pytest
 from tests.support import Behaviour, Peer, answer, drop, failure, refused_port, reset, run
 
 from holdfast.transport.body import RequestBody, body_from
+from holdfast.transport.home import Home
 from holdfast.transport.single_send import HeldBackError, SingleSend, unwrapped
 
 
@@ -15,7 +16,7 @@ def test_aiohttps_hidden_resend_is_held_back(broken: Behaviour, method: str) -> 
 
     async def scenario() -> tuple[BaseException, int]:
         async with Peer(broken) as peer, aiohttp.ClientSession(peer.url) as client:
-            error = await failure(client.request(method, "/", middlewares=(SingleSend(),)))
+            error = await failure(client.request(method, "/", middlewares=(SingleSend(Home()),)))
             return error, len(peer.seen)
 
     error, sends = run(scenario())
@@ -45,7 +46,7 @@ def test_other_failures_pass_as_they_are() -> None:
 
 async def evidence(body: RequestBody | None, *script: Behaviour, port: int = 0) -> tuple[bool, bool | None]:
     """Send one PUT through the guard; give what it knows."""
-    guard = SingleSend(body=body)
+    guard = SingleSend(Home(), body)
     async with Peer(*script or (answer(),)) as peer, aiohttp.ClientSession() as client:
         try:
             url = f"http://127.0.0.1:{port or peer.port}/"
@@ -80,6 +81,6 @@ def test_after_a_redirect_something_was_sent() -> None:
 
 def test_a_request_that_never_got_to_the_wire_is_known() -> None:
     """A mistake in an argument would be reported as a payment in doubt."""
-    guard = SingleSend()
+    guard = SingleSend(Home())
 
     assert (guard.reached, guard.bytes_sent) == (False, False)

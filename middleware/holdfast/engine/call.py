@@ -5,6 +5,7 @@ The record is filled in as the call runs and turned into a frozen ``CallReport``
 
 import os
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -170,6 +171,34 @@ class Call:
             self._report = self._build_report()
         return self._report
 
+    def preview(self, redirect: Answer, now: float) -> CallReport:
+        """Give the report as it will be if this redirect is not followed. The call stays in flight."""
+        ahead = copy(self)
+        ahead.attempts = [copy(attempt) for attempt in self.attempts]
+        ahead.logrefs, ahead.request_ids = dict(self.logrefs), dict(self.request_ids)
+        ahead.end_attempt(redirect, now)
+        ahead.elapsed_s = now - self.started
+        return ahead.report()
+
+    def asked_again(self) -> "Call":
+        """Begin another call for the same request of the caller's: same key, same deadline, and what is in doubt."""
+        return Call(
+            method=self.method,
+            url=self.url,
+            provider=self.provider,
+            policy=self.policy,
+            deadline=self.deadline,
+            started=self.started,
+            attempt_timeout_s=self.attempt_timeout_s,
+            operation=self.operation,
+            key=self.key,
+            lookup=self.lookup,
+            sent=self.sent,
+            base_path=self.base_path,
+            effect=self.effect,
+            key_dropped=self.key_dropped,
+        )
+
     def _settled_by(self, ended: Answer | Fault, verdict: Classification) -> bool:
         """Say whether an answer speaks for the key: it was read whole, and the provider answers a key's owner so.
 
@@ -198,6 +227,8 @@ class Call:
             verdict = bodiless_success(ended.status, self.method)
         if ended.redirects and self.method not in SAFE_METHODS:
             verdict = replace(verdict, effect=after_redirects(verdict.effect, ended.redirects, self.method))
+        if ended.earlier is not Effect.NONE and self.method not in SAFE_METHODS and verdict.effect is not Effect.LANDED:
+            verdict = replace(verdict, effect=ended.earlier)
         if unread and verdict.effect is Effect.LANDED:
             self.landed_answer = ended
         self._collect(ended, verdict)

@@ -36,21 +36,28 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
         call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
         if was_in_flight:
             events.attempt_ended(runtime, call, call.attempts[-1])
-        _conclude(call, runtime)
+        _conclude(call, runtime, runtime.now())
         setattr(error, REPORT_ATTRIBUTE, call.report())
         raise
-    _conclude(call, runtime)
+    _conclude(call, runtime, runtime.now())
     if isinstance(last, Answer):
         return last
     raise _error_of(call, last)
 
 
-def end_unfollowed(call: Call, answer: Answer, runtime: Runtime) -> None:
-    """Conclude a call whose redirect was not followed."""
-    call.end_attempt(answer, runtime.now())
+def end_unfollowed(call: Call, redirect: Answer, runtime: Runtime, now: float) -> None:
+    """Conclude a call whose redirect was not followed.
+
+    Args:
+        call: The call, in flight.
+        redirect: Its newest answer.
+        runtime: The call's.
+        now: When that came.
+    """
+    call.end_attempt(redirect, now)
     call.stop_reason = StopReason.PERMANENT
     events.attempt_ended(runtime, call, call.attempts[-1])
-    _conclude(call, runtime)
+    _conclude(call, runtime, now)
 
 
 async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime) -> Answer | Fault:
@@ -166,7 +173,6 @@ def _error_of(call: Call, last: Fault) -> Exception:
     return last.error
 
 
-def _conclude(call: Call, runtime: Runtime) -> None:
-    now = runtime.now()
+def _conclude(call: Call, runtime: Runtime, now: float) -> None:
     call.elapsed_s = now - call.started
     events.call_ended(runtime, call, now)

@@ -37,6 +37,9 @@ class RequestBody(Payload):
         self.writes: int = 0
         """How often writing it has begun."""
 
+        self.closes: int = 0
+        """How often aiohttp, or a middleware that put another body in its place, had it closed."""
+
     @property
     def replayable(self) -> bool:
         """Whether the whole body can be written (again): it rewinds, or was never begun."""
@@ -106,7 +109,8 @@ class RequestBody(Payload):
         self.writes += 1
 
     async def close(self) -> None:
-        """Do nothing: aiohttp calls this after each attempt."""
+        """Only count: aiohttp calls this after each attempt, and whenever another body takes its place."""
+        self.closes += 1
 
     async def release(self) -> None:
         """Close the source, as aiohttp does with what it was given to send. Called once, when the call has ended."""

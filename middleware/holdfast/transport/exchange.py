@@ -9,18 +9,20 @@ somebody else's: that is for the two modules that build on this one.
 import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 
+from holdfast.core.classify import classify
 from holdfast.core.error_body import ERROR_BODY_LIMIT
 from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody
 from holdfast.transport.faults import fault_of, without_secrets
-from holdfast.transport.single_send import SECRET_HEADERS, SingleSend, unwrapped
+from holdfast.transport.home import Home
+from holdfast.transport.single_send import SingleSend, unwrapped
 from holdfast.transport.whole_body import put_back, read_whole
 
 ERROR_BODY_WAIT_S: Final = 5.0
@@ -41,8 +43,8 @@ class HttpExchange(ABC):
     key_headers: frozenset[str] = frozenset()
     """In lower case: request headers that carry a key."""
 
-    body_may_leave: bool = False
-    """Whether a redirect to another origin may take the body along."""
+    home: Home = field(default_factory=Home)
+    """Where the call comes from, and what stays there."""
 
     holds_back: bool = True
     """Whether a lost connection must be hidden from aiohttp, which would send again."""
@@ -50,7 +52,7 @@ class HttpExchange(ABC):
     status: int | None = None
     """Status of the attempt in flight, from the moment its head is here."""
 
-    _guard: SingleSend = field(default_factory=SingleSend)
+    _guard: SingleSend = field(default_factory=lambda: SingleSend(Home()))
     _read_until: float | None = None
     """Moment by which a body must be read; ``None`` where aiohttp's own timer sees to it."""
 
@@ -72,9 +74,12 @@ class HttpExchange(ABC):
         self.status = None
         self._guard = self._new_guard()
         try:
-            response = await self._send(self._guard, total_s, connect_s)
+            response: Any = await self._send(self._guard, total_s, connect_s)
         except Exception as error:  # noqa: BLE001 - every failure is a row of the table, the last row takes the rest
             return self._fault(unwrapped(error))
+        if not isinstance(response, aiohttp.ClientResponse):  # a test's mock, of which only the status is asked
+            self.status = response.status
+            return Answer(response.status, {}, response=response)
         redirects = self._redirects(response)
         # After a redirect the status is that of another request.
         self.status = None if redirects else response.status
@@ -82,7 +87,7 @@ class HttpExchange(ABC):
 
     async def look_up(self, address: str, total_s: float, connect_s: float) -> Answer | Fault:
         """GET an address and read the whole answer. It is safe to make, whatever became of the call."""
-        guard = SingleSend()
+        guard = SingleSend(Home())
         try:
             response = await self._get(guard, address, total_s, connect_s)
             return await _whole(response, on_a_wire=guard.reached)
@@ -105,9 +110,8 @@ class HttpExchange(ABC):
         """GET an address with the credentials of the request, under the guard."""
 
     def _new_guard(self) -> SingleSend:
-        return SingleSend(
-            self._secret_headers(), self.body, body_may_leave=self.body_may_leave, holds_back=self.holds_back
-        )
+        self.home.begin_anew()
+        return SingleSend(self.home, self.body, holds_back=self.holds_back)
 
     def _redirects(self, response: aiohttp.ClientResponse) -> tuple[int, ...]:
         return tuple(hop.status for hop in response.history)
@@ -117,9 +121,10 @@ class HttpExchange(ABC):
 
     async def _answer(self, response: aiohttp.ClientResponse, redirects: tuple[int, ...]) -> Answer:
         answer = Answer(response.status, response.headers, redirects=redirects, response=response)
-        answer.key_dropped = self._guard.key_dropped
-        answer.body_dropped = self._guard.body_dropped
+        answer.key_dropped = self.home.key_dropped
+        answer.body_dropped = self.home.body_dropped
         answer.may_go_on = self._may_go_on(response)
+        answer.earlier = self._earlier(response)
         try:
             if 200 <= response.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
                 answer.unreadable = self.read_body and not await self._read_whole(response)
@@ -130,19 +135,40 @@ class HttpExchange(ABC):
             raise
         return answer
 
+    def _earlier(self, response: aiohttp.ClientResponse) -> Effect:
+        """Say what a middleware of the caller's had come of its own tries before this answer."""
+        inner = self._guard.inner
+        if len(inner) < 2:  # noqa: PLR2004 - history is not asked for within aiohttp's own chain, which sets it later
+            return Effect.NONE
+        before = [one for one in inner if one is not response and one not in response.history]
+        answered = [
+            classify(one.status, method=one.method) for one in before if isinstance(one, aiohttp.ClientResponse)
+        ]
+        if any(verdict.effect is Effect.LANDED for verdict in answered):
+            return Effect.LANDED
+        lost = any(_may_have_landed(one) for one in before if isinstance(one, BaseException))
+        doubtful = lost or any(verdict.effect is Effect.IN_DOUBT for verdict in answered)
+        return Effect.IN_DOUBT if doubtful else Effect.NONE
+
     async def _read_whole(self, response: aiohttp.ClientResponse) -> bool:
         return await read_whole(response, on_a_wire=self._guard.reached, until=self._read_until)
 
     def _fault(self, error: Exception) -> Fault:
         guard = self._guard
-        fault = fault_of(error, bytes_sent=self._evidence(error))
+        trusted = self._speaks_for_itself(error)
+        evidence = self._evidence(error)
+        fault = fault_of(error, bytes_sent=evidence if trusted or evidence else None, trusted=trusted)
         if guard.answered and not guard.failed_with(error):
             # A middleware of the caller's failed over a response that had come: sending again mends nothing.
             fault = replace(fault, outcome=Outcome.PERMANENT_FAILURE, reason="local_error")
-        fault.key_dropped = guard.key_dropped
+        fault.key_dropped = self.home.key_dropped
         fault.final = self._timer_spent
         without_secrets(error)
         return fault
+
+    def _speaks_for_itself(self, error: Exception) -> bool:  # noqa: ARG002 - for those who do not see the last send
+        """Say whether an error that aiohttp raises only before it sends shows that this request was not sent."""
+        return True
 
     def _evidence(self, error: Exception) -> bool | None:
         guard = self._guard
@@ -150,13 +176,11 @@ class HttpExchange(ABC):
         if not guard.reached and isinstance(error, aiohttp.ClientError | OSError):
             return None
         # A middleware may have failed at something else, after a send that failed and may have been taken in.
-        earlier = guard.inner_errors[:-1] if guard.failed_with(error) else guard.inner_errors
+        errors = [one for one in guard.inner if isinstance(one, BaseException)]
+        earlier = errors[:-1] if guard.failed_with(error) else errors
         if any(_may_have_landed(one) for one in earlier):
             return True
         return guard.bytes_sent
-
-    def _secret_headers(self) -> frozenset[str]:
-        return SECRET_HEADERS | self.key_headers
 
     def _lookup_headers(self, given: LooseHeaders | None) -> CIMultiDict[str]:
         headers = CIMultiDict(given or ())

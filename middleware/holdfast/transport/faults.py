@@ -118,15 +118,16 @@ _TABLE: Final = (
 )
 
 
-def fault_of(error: Exception, *, bytes_sent: bool | None) -> Fault:
+def fault_of(error: Exception, *, bytes_sent: bool | None, trusted: bool = True) -> Fault:
     """Say what one failure means.
 
     Args:
         error: What aiohttp raised.
         bytes_sent: What the guard knows of this attempt; ``False`` is proof that nothing took effect.
+        trusted: Whether the error is known to come from the send itself, so that its class proves something.
     """
     row = next(row for row in _TABLE if isinstance(error, row.error) and row.only_if(error))
-    unsent = row.bytes_sent is False or _while_connecting(error)
+    unsent = trusted and (row.bytes_sent is False or _while_connecting(error))
     # Evidence that something was sent outweighs the class: a redirect's target may refuse what its source took in.
     sent = False if unsent and bytes_sent is not True else bytes_sent
     effect = Effect.NONE if sent is False or _never_taken_in(error) else Effect.IN_DOUBT

@@ -1,25 +1,33 @@
 """Sends the attempts of one call from inside a genuine aiohttp session, one hop of it at a time.
 
-aiohttp runs its middlewares anew for every redirect that it follows, with a new request. What must hold over all hops,
-where the request came from and what it left behind there, goes on in the guard.
+aiohttp runs its middlewares anew for every redirect that it follows, with a new request. Middlewares of the caller's
+may stand between this one and the wire: what they did to the request is undone before it is sent again, and a failure
+is proof that nothing was sent only where it came out of the sending of this very request.
 """
 
 import asyncio
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from traceback import walk_tb
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.helpers import TimerNoop
 from aiohttp.payload import Payload
+from multidict import CIMultiDict
 from yarl import URL
 
 from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody, rewinds
 from holdfast.transport.exchange import HttpExchange
-from holdfast.transport.single_send import SingleSend, looking_up
+from holdfast.transport.hop_request import timer_of
+from holdfast.transport.single_send import Inquiry, SingleSend, looking_up
 
 _FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
 """Statuses that aiohttp follows, where an address comes with them."""
+
+_AIOHTTPS_SEND: Final = "_connect_and_send_request"
+"""aiohttp's own handler, at the end of every chain."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,22 +36,31 @@ class HopExchange(HttpExchange):
 
     request: aiohttp.ClientRequest
     handler: aiohttp.ClientHandlerType
+    owner: aiohttp.ClientMiddlewareType
+    """The middleware that this is done for."""
+
     follows: bool
     """Whether a redirect may be followed by a further hop."""
 
     statuses: tuple[int, ...] = ()
     """Of the redirects that led here."""
 
-    arrived: SingleSend
-    """The guard that the call came here under: a new one on the first hop."""
+    arrived: SingleSend | None = None
+    """The guard under which the attempt in flight came here from the hop before."""
+
+    _as_given: tuple[Payload | bytes, CIMultiDict[str]] | None = field(default=None)
+    """Body and headers before the first attempt."""
+
+    _has_new_cookies: bool = False
 
     @property
     def replayable(self) -> bool:
         """Whether the body can be sent once more, byte for byte."""
-        body = self.request.body
+        body = self.request.body if self._as_given is None else self._as_given[0]
         if isinstance(body, RequestBody):
             return body.replayable
-        return not isinstance(body, Payload) or rewinds(body)
+        is_still_there = self.request.body is body
+        return not isinstance(body, Payload) or (is_still_there and rewinds(body))
 
     @property
     def guard(self) -> SingleSend:
@@ -56,11 +73,9 @@ class HopExchange(HttpExchange):
         aiohttp itself takes cookies only from what leaves the chain.
         """
         HttpExchange.discard(self, ended)
-        if not isinstance(ended, Answer) or not ended.response.cookies:
-            return
-        jar = self.request.session.cookie_jar
-        jar.update_cookies(ended.response.cookies, ended.response.url)
-        self.request.update_cookies(jar.filter_cookies(self.request.url))
+        if isinstance(ended, Answer) and ended.response.cookies:
+            self.request.session.cookie_jar.update_cookies(ended.response.cookies, ended.response.url)
+            self._has_new_cookies = True
 
     async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
         del connect_s  # aiohttp's own limits stand, as the session has them
@@ -68,31 +83,51 @@ class HopExchange(HttpExchange):
             raise aiohttp.ClientPayloadError(
                 "the request body is a stream that was sent to where the redirect came from"
             )
+        await self._undo()
         self._read_until = asyncio.get_running_loop().time() + total_s
         limit = asyncio.timeout_at(self._read_until)
         try:
             async with limit:
                 return await guard(self.request, self.handler)
-        except TimeoutError as error:
-            # Its connect and read limits have classes of their own: this was the timer of the caller's request.
-            self._timer_spent = not limit.expired() and not isinstance(error, aiohttp.ServerTimeoutError)
+        except TimeoutError:
+            self._timer_spent = not limit.expired() and _has_fired(timer_of(self.request))
             raise
 
+    async def _undo(self) -> None:
+        """Give the request back what it had before the middlewares inside, and the cookies that came since."""
+        request = self.request
+        if self._as_given is None:
+            self._as_given = request.body, request.headers.copy()
+            return
+        body, headers = self._as_given
+        if request.body is not body:
+            await request.update_body(body)
+        request.headers.clear()
+        request.headers.extend(headers)
+        if self._has_new_cookies:
+            request.update_cookies(request.session.cookie_jar.filter_cookies(request.url))
+            self._as_given = body, request.headers.copy()
+        self._has_new_cookies = False
+
     async def _get(self, guard: SingleSend, address: str, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
-        headers = self._lookup_headers(self.request.headers)
-        headers.popall(hdrs.HOST, None)
-        headers.popall(hdrs.COOKIE, None)
-        with looking_up(guard):
-            return await self.request.session.get(
+        request, session = self.request, self.request.session
+        headers = self._lookup_headers(request.headers)
+        for name in (hdrs.HOST, hdrs.COOKIE):
+            headers.popall(name, None)
+        given: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", None) or ())
+        with looking_up(Inquiry(guard, URL(address), headers)):
+            return await session.get(
                 URL(address),
-                headers=headers,
                 timeout=aiohttp.ClientTimeout(total=total_s, connect=connect_s),
+                middlewares=given if self.owner in given else (self.owner, *given),
                 allow_redirects=False,
                 raise_for_status=False,
+                **_route_of(request),
             )
 
     def _new_guard(self) -> SingleSend:
-        return self._guard.afresh(self.body) if self._guard.reached else self.arrived
+        arrived, self.arrived = self.arrived, None
+        return arrived or SingleSend(self.home, self.body, is_alone=False)
 
     def _redirects(self, response: aiohttp.ClientResponse) -> tuple[int, ...]:
         del response  # it knows of no hop but its own
@@ -101,3 +136,29 @@ class HopExchange(HttpExchange):
     def _may_go_on(self, response: aiohttp.ClientResponse) -> bool:
         leads_on = hdrs.LOCATION in response.headers or hdrs.URI in response.headers
         return self.follows and leads_on and response.status in _FOLLOWED
+
+    def _speaks_for_itself(self, error: Exception) -> bool:
+        if getattr(self.handler, "__name__", "") == _AIOHTTPS_SEND:
+            return True
+        # Somebody stands inside, who may have sent before, or may have failed at something else.
+        return self._guard.bytes_sent is False and _comes_out_of(error, self.request)
+
+
+def _has_fired(timer: object) -> bool:
+    """Say whether aiohttp's timer of the caller's whole request has fired; a middleware's own says nothing of it."""
+    return bool(getattr(timer, "_cancelled", not isinstance(timer, TimerNoop)))
+
+
+def _comes_out_of(error: Exception, request: aiohttp.ClientRequest) -> bool:
+    raised = [error] if error.__cause__ is None else [error, error.__cause__]
+    frames = (frame for one in raised for frame, _ in walk_tb(one.__traceback__))
+    return any(frame.f_code.co_name == _AIOHTTPS_SEND and frame.f_locals.get("req") is request for frame in frames)
+
+
+def _route_of(request: aiohttp.ClientRequest) -> dict[str, Any]:
+    """Give the way by which the request itself goes out: its proxy, and its certificates."""
+    proxy_headers = CIMultiDict(request.proxy_headers or ())
+    if request.proxy_auth is not None:
+        proxy_headers[hdrs.PROXY_AUTHORIZATION] = request.proxy_auth.encode()
+    route = {"ssl": request.ssl, "server_hostname": request.server_hostname}
+    return route if request.proxy is None else route | {"proxy": request.proxy, "proxy_headers": proxy_headers}

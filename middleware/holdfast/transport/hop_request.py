@@ -12,7 +12,7 @@ from aiohttp import hdrs
 from aiohttp.payload import BytesPayload, Payload
 
 from holdfast.core.idempotency import NO_KEY, KeyPlan, plan_key
-from holdfast.providers.provider import SAFE_METHODS, Provider, below
+from holdfast.providers.provider import SAFE_METHODS, KeySlot, Provider, below
 from holdfast.transport.body import RequestBody
 
 _NO_TIMER: Final = object()
@@ -55,7 +55,7 @@ def plan_of(request: aiohttp.ClientRequest, provider: Provider) -> tuple[KeyPlan
     document = _document(request) if wanted else None
     try:
         plan = plan_key(
-            slot, given=None, headers=request.headers, document=document, editable=isinstance(document, Mapping)
+            slot, given=None, headers=request.headers, document=document, editable=_is_editable(request, document, slot)
         )
     except ValueError as error:
         raise ValueError(f"{provider.name} {method} {path}: {error}") from None
@@ -78,6 +78,13 @@ async def made_ready(request: aiohttp.ClientRequest, plan: KeyPlan) -> RequestBo
     wrapped = RequestBody(_with_key(body, plan))
     await request.update_body(wrapped)
     return wrapped
+
+
+def _is_editable(request: aiohttp.ClientRequest, document: object, slot: KeySlot | None) -> bool:
+    """Say whether the key can be put in front of the serialized object, where nothing stands in its field."""
+    if slot is None or not isinstance(document, Mapping):
+        return False
+    return isinstance(request.body, BytesPayload | RequestBody) and slot.json_field not in document
 
 
 def _document(request: aiohttp.ClientRequest) -> Mapping[str, Any] | None:

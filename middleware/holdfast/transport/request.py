@@ -19,6 +19,7 @@ from holdfast.core.redact import clean
 from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
 from holdfast.transport.body import RequestBody, body_from, json_body
+from holdfast.transport.home import SECRET_HEADERS, Home
 from holdfast.transport.method import is_watched, method_of
 from holdfast.transport.session_exchange import SessionExchange
 
@@ -57,10 +58,10 @@ class RequestReader:
         self._client = client
         self._provider = provider
         self._policy = policy
-        # aiohttp has no public way to a session's base address and middlewares; a request's own list replaces them.
-        self._middlewares = tuple(getattr(client, "_middlewares", None) or ())
+        # aiohttp has no public way to a session's base address.
         self._base_url: URL | None = getattr(client, "_base_url", None)
         self._key_headers = provider.key_headers
+        self._secret_headers = SECRET_HEADERS | provider.key_headers
         self._has_told_of_endless = False
         self.base_path: str = "" if self._base_url is None else self._base_url.path
 
@@ -128,8 +129,9 @@ class RequestReader:
         if not self._provider.follow_redirects:
             options["allow_redirects"] = False
         given = options.pop("middlewares", None)
-        middlewares = self._middlewares if given is None else tuple(given)
         client = self._client
+        # Nor to its middlewares, a list that may grow; a request's own replaces them.
+        middlewares = tuple((getattr(client, "_middlewares", None) or ()) if given is None else given)
         onstage = shown if is_watched(client, middlewares) else None
         send = method_of(client, onstage, name)
         read_body = self._provider.read_body if policy.read_body is None else policy.read_body
@@ -142,7 +144,7 @@ class RequestReader:
             body=body,
             read_body=read_body,
             key_headers=self._key_headers,
-            body_may_leave=policy.redirect_body,
+            home=Home(self._secret_headers, body_may_leave=policy.redirect_body),
             holds_back=onstage is None or getattr(send, "__self__", None) is not onstage,
         )
 

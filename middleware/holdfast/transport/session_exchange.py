@@ -35,7 +35,12 @@ class SessionExchange(HttpExchange):
     async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
         chain = guard.around(self.middlewares)
         try:
-            return await self.send_request(timeout=self._timeout(total_s, connect_s), middlewares=chain, **self.options)
+            coming: Any = self.send_request(
+                timeout=self._timeout(total_s, connect_s), middlewares=chain, **self.options
+            )
+            # A mock in aiohttp's place may know ``async with`` only.
+            response: aiohttp.ClientResponse = await (coming if hasattr(coming, "__await__") else coming.__aenter__())
+            return response
         finally:
             # aiohttp refuses a tracker that has seen a request.
             self.options.pop("upload_tracker", None)

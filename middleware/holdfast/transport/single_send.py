@@ -1,20 +1,17 @@
-"""The guard against aiohttp's hidden re-send, and against secrets that follow a redirect.
+"""The guard against aiohttp's hidden re-send, which also keeps secrets at home and knows what was sent.
 
 ``ClientSession._request`` sends GET, HEAD, OPTIONS, TRACE, PUT and DELETE once more by itself after
 ``ServerDisconnectedError`` or ``ClientOSError``, on fresh connections too: 3 attempts become 6 requests, and one
 capture becomes two. The only switch is private. The public way is a client middleware, outermost in the chain, that
 turns these two into an error of our own on the way out; the exchange turns it back. Where trace callbacks would be
 shown that error, the switch is used: aiohttp's method runs on our session there, which answers for it.
-
-On a redirect to another origin aiohttp drops Authorization and Cookie only. The guard also drops idempotency keys, API
-keys, cookies of the request's own, and the body of a 307 or 308. What has been abroad does not come home: who sent it
-back chose its address.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import (
@@ -24,30 +21,47 @@ from aiohttp import (
     ClientOSError,
     ClientRequest,
     ClientResponse,
-    Payload,
     ServerDisconnectedError,
     hdrs,
 )
 from yarl import URL
 
 from holdfast.transport.body import RequestBody
-
-SECRET_HEADERS: Final = frozenset({"idempotency-key", "x-api-key", "api-key", "x-auth-token"})
-"""Headers that must not reach another origin, besides those that aiohttp drops and the provider's key header."""
+from holdfast.transport.home import Home
 
 
-_UNDER_WAY: Final[ContextVar["ClientRequest | SingleSend | None"]] = ContextVar("holdfast_under_way", default=None)
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A lookup on its way through a session in which a middleware of ours stands."""
+
+    guard: "SingleSend"
+    url: URL
+    headers: Mapping[str, str]
+    """Put on at the last moment: aiohttp refuses an Authorization beside the session's own."""
+
+    def is_made_by(self, request: ClientRequest) -> bool:
+        """Say whether this is the lookup's own request, and not one that a middleware makes beside it."""
+        return request.method == hdrs.METH_GET and request.url == self.url
+
+    async def send(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send the lookup's request."""
+        for name in self.headers:
+            request.headers[name] = self.headers[name]
+        return await self.guard(request, handler)
 
 
-def under_way() -> "ClientRequest | SingleSend | None":
-    """Give the request that an engine of ours is sending just now in this task, or the guard of its lookup."""
+_UNDER_WAY: Final[ContextVar[ClientRequest | Inquiry | None]] = ContextVar("holdfast_under_way", default=None)
+
+
+def under_way() -> ClientRequest | Inquiry | None:
+    """Give the request, or the lookup, that an engine of ours is sending just now in this task."""
     return _UNDER_WAY.get()
 
 
 @contextmanager
-def looking_up(guard: "SingleSend") -> Iterator[None]:
+def looking_up(inquiry: Inquiry) -> Iterator[None]:
     """Let a middleware of ours that is met inside know that this is a lookup, and not a call."""
-    token = _UNDER_WAY.set(guard)
+    token = _UNDER_WAY.set(inquiry)
     try:
         yield
     finally:
@@ -70,53 +84,33 @@ class SingleSend:
     """
 
     __slots__ = (
-        "_abroad",
-        "_answered",
-        "_body",
-        "_body_may_leave",
-        "_body_stayed",
-        "_holds_back",
-        "_home",
-        "_hops",
-        "_is_alone",
-        "_replaced",
-        "_secret_headers",
-        "_writes_before",
-        "inner_errors",
+        *("_answered", "_body", "_closes_before", "_holds_back", "_hops", "_is_alone", "_replaced", "_request"),
+        *("_writes_before", "home", "inner"),
     )
 
     def __init__(
-        self,
-        secret_headers: frozenset[str] = SECRET_HEADERS,
-        body: RequestBody | None = None,
-        *,
-        body_may_leave: bool = False,
-        is_alone: bool = True,
-        holds_back: bool = True,
+        self, home: Home, body: RequestBody | None = None, *, is_alone: bool = True, holds_back: bool = True
     ) -> None:
         """Set up the guard of one attempt.
 
         Args:
-            secret_headers: In lower case: headers that must not reach another origin.
+            home: Knows what must not reach another origin.
             body: The body of the attempt.
-            body_may_leave: Whether it may follow a redirect to another origin.
             is_alone: Whether no middleware stands inside the guard.
             holds_back: Whether a lost connection must be hidden from aiohttp, which would send again.
         """
-        self._secret_headers = secret_headers
+        self.home = home
         self._body = body
-        self._body_may_leave = body_may_leave
-        self._body_stayed = False
         self._is_alone = is_alone
         self._holds_back = holds_back
         self._writes_before = 0 if body is None else body.writes
+        self._closes_before = 0 if body is None else body.closes
         self._replaced = False
-        self._home: URL | None = None
+        self._request: ClientRequest | None = None
         self._hops = 0
-        self._abroad = False
         self._answered = False
-        self.inner_errors: list[BaseException] = []
-        """What the send itself raised, hop by hop and try by try, before any middleware of the caller's."""
+        self.inner: list[ClientResponse | BaseException] = []
+        """What came of the send itself, hop by hop and try by try, before any middleware of the caller's."""
 
     @property
     def reached(self) -> bool:
@@ -133,26 +127,16 @@ class SingleSend:
 
         aiohttp's total timer cancels the send and raises ``TimeoutError`` in its place.
         """
-        newest = self.inner_errors[-1] if self.inner_errors else None
+        newest = next((one for one in reversed(self.inner) if isinstance(one, BaseException)), None)
         timed_out = isinstance(newest, asyncio.CancelledError) and isinstance(error, TimeoutError)
         return newest is error or timed_out
-
-    @property
-    def key_dropped(self) -> bool:
-        """Whether a hop went to another origin, without the key."""
-        return self._abroad
-
-    @property
-    def body_dropped(self) -> bool:
-        """Whether a hop that was to repeat the request went to another origin, without the body."""
-        return self._body_stayed
 
     @property
     def bytes_sent(self) -> bool | None:
         """Whether any of the attempt has left this process: ``False`` is proof that none did, ``None`` is not known.
 
-        A request whose body was never begun is proof, unless a middleware has put another body in its place. After a
-        redirect the first hop has been sent, and answered.
+        A request whose body was never begun is proof, unless a middleware has put another body or another request in
+        its place, be it for a moment. After a redirect the first hop has been sent, and answered.
         """
         if self._hops != 1 or self._answered:
             return self._hops > 0
@@ -167,7 +151,8 @@ class SingleSend:
             HeldBackError: The connection was lost; aiohttp would have sent again.
         """
         self._hops += 1
-        await self._keep_secrets_home(request)
+        self._request = request
+        await self.home.see_off(request)
         token = None if self._is_alone else _UNDER_WAY.set(request)
         try:
             return await handler(request)
@@ -176,20 +161,14 @@ class SingleSend:
                 raise
             raise HeldBackError(error) from None
         finally:
-            self._replaced = self._body is not None and request.body is not self._body
+            self._note_body(request)
             if token is not None:
                 _UNDER_WAY.reset(token)
 
     def onward(self) -> "SingleSend":
         """Give the guard of the next hop of the same attempt, where each hop is sent by itself."""
-        guard = self.afresh(None)
-        guard._hops = self._hops  # noqa: SLF001 - of this class
-        return guard
-
-    def afresh(self, body: RequestBody | None) -> "SingleSend":
-        """Give a guard for sending the newest hop again."""
-        guard = SingleSend(self._secret_headers, body, body_may_leave=self._body_may_leave, is_alone=self._is_alone)
-        guard._home, guard._abroad, guard._body_stayed = self._home, self._abroad, self._body_stayed
+        guard = SingleSend(self.home, is_alone=self._is_alone)
+        guard._hops = self._hops
         return guard
 
     def around(self, middlewares: Sequence[ClientMiddlewareType]) -> tuple[ClientMiddlewareType, ...]:
@@ -202,45 +181,21 @@ class SingleSend:
         return (self, *middlewares, self._note_answer) if middlewares else (self,)
 
     async def _note_answer(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        self._replaced = self._replaced or request is not self._request
+        self._note_body(request)
         try:
             response = await handler(request)
         except BaseException as error:
-            self.inner_errors.append(error)
+            self.inner.append(error)
             raise
         self._answered = True
+        self.inner.append(response)
         return response
 
-    async def _keep_secrets_home(self, request: ClientRequest) -> None:
-        if self._home is None:
-            self._home = request.url
-        self._abroad = self._abroad or self._home.origin() != request.url.origin()
-        if not self._abroad:
-            return
-        for name in [name for name in request.headers if name.lower() in self._secret_headers]:
-            del request.headers[name]
-        _send_cookies_of_the_jar_only(request)
-        if self._body_may_leave or not _has_body(request):
-            return
-        self._body_stayed = True
-        await _drop_body(request)
-
-
-async def _drop_body(request: ClientRequest) -> None:
-    request.chunked = request.compress = None
-    for name in (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, hdrs.TRANSFER_ENCODING):
-        request.headers.popall(name, None)
-    await request.update_body(None)
-
-
-def _has_body(request: ClientRequest) -> bool:
-    return isinstance(request.body, Payload) and request.body.size != 0
-
-
-def _send_cookies_of_the_jar_only(request: ClientRequest) -> None:
-    request.headers.popall(hdrs.COOKIE, None)
-    theirs = request.session.cookie_jar.filter_cookies(request.url)
-    if theirs:
-        request.headers[hdrs.COOKIE] = theirs.output(header="", sep=";").strip()
+    def _note_body(self, request: ClientRequest) -> None:
+        body = self._body
+        if body is not None and (request.body is not body or body.closes != self._closes_before):
+            self._replaced = True
 
 
 def unwrapped(error: Exception) -> Exception:
