@@ -6,6 +6,7 @@ send again, ends within five minutes, and says whether a call took effect. Start
 
 from holdfast.client_middleware import resilient_middleware
 from holdfast.core.classify import classify
+from holdfast.engine.inbound import detached, inherited_key
 from holdfast.errors import (
     CircuitOpenError,
     DeadlineExceededError,
@@ -50,6 +51,8 @@ __all__ = [
     "RetryBudget",
     "StopReason",
     "classify",
+    "detached",
+    "inherited_key",
     "report_of",
     "resilient_middleware",
 ]

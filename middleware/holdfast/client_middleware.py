@@ -44,6 +44,7 @@ from holdfast.core.deadline import deadline_after
 from holdfast.engine import events
 from holdfast.engine.call import Call
 from holdfast.engine.drive import end_unfollowed, make_call
+from holdfast.engine.inbound import inherited_deadline
 from holdfast.engine.runtime import Runtime, check_type
 from holdfast.errors import PermanentFailureError
 from holdfast.policy import DEADLINE_CAP_S, Policy
@@ -55,6 +56,7 @@ from holdfast.telemetry.structlog import LogSink
 from holdfast.transport.home import SECRET_HEADERS, Home
 from holdfast.transport.hop_exchange import HopExchange
 from holdfast.transport.hop_request import base_path_of, is_websocket, made_ready, plan_of, timer_of
+from holdfast.transport.inherited import inherited_headers
 from holdfast.transport.request import exceeds
 from holdfast.transport.single_send import Inquiry, SingleSend, under_way
 
@@ -237,6 +239,7 @@ class _ResilientMiddleware:
         self, journey: _Journey, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         call, provider = journey.call, self._provider
+        inherited = inherited_headers(request.headers, {}, self._key_headers)
         exchange = HopExchange(
             request=request,
             handler=handler,
@@ -248,6 +251,7 @@ class _ResilientMiddleware:
             home=journey.home,
             read_body=provider.read_body if self._policy.read_body is None else self._policy.read_body,
             key_headers=self._key_headers,
+            inherited=inherited,
         )
         try:
             answer = await make_call(call, exchange, self._runtime)
@@ -266,7 +270,9 @@ class _ResilientMiddleware:
         return response
 
     def _begin(self, request: aiohttp.ClientRequest) -> _Journey:
-        home = Home(SECRET_HEADERS | self._key_headers, body_may_leave=self._policy.redirect_body)
+        inherited = inherited_headers(request.headers, {}, self._key_headers)
+        kept_home = SECRET_HEADERS | self._key_headers | (frozenset() if inherited is None else inherited.names)
+        home = Home(kept_home, body_may_leave=self._policy.redirect_body)
         held = ref(request)
         journey = _Journey(
             timer=timer_of(request),
@@ -291,7 +297,9 @@ class _ResilientMiddleware:
             url=str(request.url),
             provider=self._provider,
             policy=self._policy,
-            deadline=deadline_after(started, min(self._policy.deadline, _before(limits.total))),
+            deadline=inherited_deadline(
+                deadline_after(started, min(self._policy.deadline, _before(limits.total))), started
+            ),
             started=started,
             attempt_timeout_s=self._policy.attempt_timeout,
             key=plan,

@@ -21,6 +21,7 @@ from holdfast.core.deadline import deadline_after
 from holdfast.engine import events
 from holdfast.engine.call import Call
 from holdfast.engine.drive import make_call
+from holdfast.engine.inbound import inherited_deadline
 from holdfast.engine.reconcile import look_up, reconciliation
 from holdfast.engine.runtime import Runtime, check_type
 from holdfast.errors import ANSWER_ERRORS
@@ -250,7 +251,7 @@ class ResilientSession(_DropIn):
         if report.effect is not Effect.IN_DOUBT or plan is None:
             return report
         started = self._runtime.now()
-        deadline = deadline_after(started, self._policy.deadline)
+        deadline = inherited_deadline(deadline_after(started, self._policy.deadline), started)
         exchange = self._reader.exchange(self, "get", (), {}, self._policy, self.client.timeout, None)
         finding, _ = await look_up(plan, exchange.look_up, self._runtime, self._policy, deadline)
         settled = finding.outcome is not None
@@ -291,7 +292,7 @@ class ResilientSession(_DropIn):
             url=request.address,
             provider=self._provider,
             policy=request.policy,
-            deadline=deadline_after(started, request.policy.deadline),
+            deadline=inherited_deadline(deadline_after(started, request.policy.deadline), started),
             started=started,
             attempt_timeout_s=request.attempt_timeout_s,
             operation=request.operation,

@@ -196,7 +196,7 @@ def test_the_allow_list_is_the_documented_one() -> None:
     documented = """
         call_id provider operation method host path attempt attempts status outcome effect reason stop_reason logref
         logrefs error_codes failure_code request_id idempotency_key elapsed_s pause_s deadline_left_s retry_after_s
-        error_type
+        error_type inbound_request_id
     """
 
     assert frozenset({"event", *documented.split()}) == EVENT_KEYS

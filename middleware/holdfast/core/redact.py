@@ -42,6 +42,7 @@ EVENT_KEYS: Final[frozenset[str]] = frozenset(
         "deadline_left_s",
         "retry_after_s",
         "error_type",
+        "inbound_request_id",
     }
 )
 """Every key a log event may carry; DESIGN section 8. A key is logged because it is here, never by default."""

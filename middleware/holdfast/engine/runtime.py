@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from holdfast.core.redact import allowed
+from holdfast.engine.inbound import current
 from holdfast.protocols import EventSink, Limits
 from holdfast.providers.provider import Provider
 
@@ -53,7 +54,7 @@ class Runtime:
             try:
                 if not sink.enabled(level):
                     continue
-                fields = allowed(gather()) if fields is None else fields
+                fields = allowed(_with_inbound_id(gather())) if fields is None else fields
                 sink.emit(event, level, dict(fields))
             except Exception as error:  # noqa: BLE001 - a sink is foreign code, and the response has already arrived
                 _log.warning("holdfast: event sink %s failed with %s", type(sink).__name__, type(error).__name__)
@@ -67,3 +68,8 @@ def check_type(name: str, value: object, wanted: type) -> None:
     """
     if not isinstance(value, wanted):
         raise TypeError(f"{name}= must be a {wanted.__name__}, got {type(value).__name__}")
+
+
+def _with_inbound_id(fields: dict[str, Any]) -> dict[str, Any]:
+    inbound = current()
+    return fields if inbound is None else fields | {"inbound_request_id": inbound.request_id}

@@ -7,7 +7,8 @@ called, which this library never does. The standard logger is ``holdfast``; fiel
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
@@ -52,12 +53,30 @@ class LogSink:
         if isinstance(logger, logging.Logger):
             logger.log(level, "%s %s", event, _Pairs(fields), extra=fields)
             return
-        getattr(logger, _METHODS[level])(event, **fields)
+        write = getattr(logger, _METHODS[level])
+        if "inbound_request_id" not in fields or "request_id" in fields:
+            write(event, **fields)
+            return
+        # In an event ``request_id`` is the provider's. Where it gave none, the inbound request's, which the
+        # application's merge_contextvars would fill in, must not pass for it: it stands under its own name.
+        with logged_request_id(None):
+            write(event, **fields)
 
     def _logger(self) -> Any:  # noqa: ANN401 - as above
         if self._given is not None:
             return self._given
         return self._structlog if structlog.is_configured() else _stdlib
+
+
+@contextmanager
+def logged_request_id(request_id: str | None) -> Iterator[None]:
+    """Hold ``request_id`` in structlog's context variables for the time of a block; ``None`` hides what is there."""
+    # The Ellipsis is how structlog itself marks a variable as unbound.
+    tokens = structlog.contextvars.bind_contextvars(request_id=... if request_id is None else request_id)
+    try:
+        yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
 
 
 class _Pairs:

@@ -22,6 +22,7 @@ from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody
 from holdfast.transport.faults import fault_of, without_secrets
 from holdfast.transport.home import Home
+from holdfast.transport.inherited import InheritedHeaders
 from holdfast.transport.single_send import SingleSend, unwrapped
 from holdfast.transport.whole_body import put_back, read_whole
 
@@ -45,6 +46,9 @@ class HttpExchange(ABC):
 
     home: Home = field(default_factory=Home)
     """Where the call comes from, and what stays there."""
+
+    inherited: InheritedHeaders | None = None
+    """Headers that stand for the inbound request that the call is made for; ``None`` outside of any."""
 
     holds_back: bool = True
     """Whether a lost connection must be hidden from aiohttp, which would send again."""

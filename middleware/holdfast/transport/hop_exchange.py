@@ -84,6 +84,8 @@ class HopExchange(HttpExchange):
                 "the request body is a stream that was sent to where the redirect came from"
             )
         await self._undo()
+        if self.inherited is not None:
+            self.inherited.put_into(self.request.headers, total_s)
         self._read_until = asyncio.get_running_loop().time() + total_s
         limit = asyncio.timeout_at(self._read_until)
         try:
@@ -114,6 +116,8 @@ class HopExchange(HttpExchange):
         headers = self._lookup_headers(request.headers)
         for name in (hdrs.HOST, hdrs.COOKIE):
             headers.popall(name, None)
+        if self.inherited is not None:
+            self.inherited.put_into(headers, total_s)
         given: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", None) or ())
         with looking_up(Inquiry(guard, URL(address), headers)):
             return await session.get(

@@ -12,6 +12,7 @@ from aiohttp import hdrs
 from aiohttp.payload import BytesPayload, Payload
 
 from holdfast.core.idempotency import NO_KEY, KeyPlan, plan_key
+from holdfast.engine.inbound import binding
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Provider, below
 from holdfast.transport.body import RequestBody
 
@@ -49,6 +50,8 @@ def plan_of(request: aiohttp.ClientRequest, provider: Provider) -> tuple[KeyPlan
     """
     method, path = request.method, below(request.url.path, base_path_of(request))[1]
     slot = provider.slot_for(method, path)
+    if (bound := binding()) is not None:
+        slot = bound.seeded(slot, provider.name, f"{method} {path}")
     if slot is None and method in SAFE_METHODS:
         return NO_KEY, None
     wanted = slot is not None and (slot.json_field is not None or provider.lookup is not None)

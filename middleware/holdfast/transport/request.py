@@ -16,10 +16,12 @@ from yarl import URL
 
 from holdfast.core.idempotency import NO_KEY, KeyPlan, plan_key, with_json_field
 from holdfast.core.redact import clean
+from holdfast.engine.inbound import binding
 from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
 from holdfast.transport.body import RequestBody, body_from, json_body
 from holdfast.transport.home import SECRET_HEADERS, Home
+from holdfast.transport.inherited import inherited_headers
 from holdfast.transport.method import is_watched, method_of
 from holdfast.transport.session_exchange import SessionExchange
 
@@ -93,6 +95,8 @@ class RequestReader:
         address = self.absolute(url)
         path = below(URL(address).path, self.base_path)[1]
         slot = self._provider.slot_for(method, path)
+        if (bound := binding()) is not None:
+            slot = bound.seeded(slot, self._provider.name, operation or f"{method} {path}")
         document = self._document(slot, options)
         key = self._key(slot, method, path, key_given, document, options)
         if key.header is not None:
@@ -132,6 +136,7 @@ class RequestReader:
         client = self._client
         # Nor to its middlewares, a list that may grow; a request's own replaces them.
         middlewares = tuple((getattr(client, "_middlewares", None) or ()) if given is None else given)
+        inherited = inherited_headers(options.get("headers") or {}, client.headers, self._key_headers)
         onstage = shown if is_watched(client, middlewares) else None
         send = method_of(client, onstage, name)
         read_body = self._provider.read_body if policy.read_body is None else policy.read_body
@@ -144,7 +149,11 @@ class RequestReader:
             body=body,
             read_body=read_body,
             key_headers=self._key_headers,
-            home=Home(self._secret_headers, body_may_leave=policy.redirect_body),
+            inherited=inherited,
+            home=Home(
+                self._secret_headers if inherited is None else self._secret_headers | inherited.names,
+                body_may_leave=policy.redirect_body,
+            ),
             holds_back=onstage is None or getattr(send, "__self__", None) is not onstage,
         )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
+from multidict import CIMultiDict
 
 from holdfast.transport.exchange import HttpExchange
 from holdfast.transport.method import Send
@@ -35,9 +36,8 @@ class SessionExchange(HttpExchange):
     async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
         chain = guard.around(self.middlewares)
         try:
-            coming: Any = self.send_request(
-                timeout=self._timeout(total_s, connect_s), middlewares=chain, **self.options
-            )
+            options = self._with_inherited(self.options, total_s)
+            coming: Any = self.send_request(timeout=self._timeout(total_s, connect_s), middlewares=chain, **options)
             # A mock in aiohttp's place may know ``async with`` only.
             response: aiohttp.ClientResponse = await (coming if hasattr(coming, "__await__") else coming.__aenter__())
             return response
@@ -54,8 +54,15 @@ class SessionExchange(HttpExchange):
             middlewares=guard.around(self.middlewares),
             allow_redirects=False,
             raise_for_status=False,
-            **options,
+            **self._with_inherited(options, total_s),
         )
+
+    def _with_inherited(self, options: dict[str, Any], total_s: float) -> dict[str, Any]:
+        if self.inherited is None:
+            return options
+        headers = CIMultiDict(options.get("headers") or ())
+        self.inherited.put_into(headers, total_s)
+        return {**options, "headers": headers}
 
     def _timeout(self, total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
         given = self.timeout
