@@ -6,6 +6,7 @@ send again, ends within five minutes, and says whether a call took effect. Start
 
 from holdfast.client_middleware import resilient_middleware
 from holdfast.core.classify import classify
+from holdfast.core.problem import Problem, problem_of
 from holdfast.engine.inbound import detached, inherited_key
 from holdfast.errors import (
     CircuitOpenError,
@@ -44,6 +45,7 @@ __all__ = [
     "Outcome",
     "PermanentFailureError",
     "Policy",
+    "Problem",
     "Provider",
     "RateLimitedError",
     "ResilientSession",
@@ -53,6 +55,7 @@ __all__ = [
     "classify",
     "detached",
     "inherited_key",
+    "problem_of",
     "report_of",
     "resilient_middleware",
 ]

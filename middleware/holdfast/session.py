@@ -185,6 +185,13 @@ class ResilientSession(_DropIn):
         if self._owns_client:
             await self.client.close()
 
+    async def drain(self, grace_s: float) -> None:
+        """Wait for the calls in flight to end, for so many seconds; then cancel those that have not.
+
+        Each still ends in its ``outbound.call`` event. The session stays open.
+        """
+        await self._runtime.in_flight.drain(grace_s)
+
     def request(self, method: str, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a call with any method."""
         return self._start("request", method, url, kwargs)
@@ -304,9 +311,11 @@ class ResilientSession(_DropIn):
         if request.asks_beyond_deadline:
             events.deadline_clamped(self._runtime, call, call.deadline, started)
         body = request.exchange.body
+        self._runtime.in_flight.begin(call.call_id)
         try:
             answer = await make_call(call, request.exchange, self._runtime)
         finally:
+            self._runtime.in_flight.end(call.call_id)
             if body is not None:
                 await body.release()
         response: aiohttp.ClientResponse = answer.response

@@ -10,12 +10,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from holdfast.core.deadline import Deadline
 from holdfast.core.inbound import (
@@ -83,11 +83,27 @@ class InboundSettings:
         if self.scope is not None and not callable(self.scope):
             raise TypeError(f"scope must be a function that names the caller, got {type(self.scope).__name__}")
 
+    @property
+    def headers_read(self) -> frozenset[str]:
+        """Names, in lower case, of the headers that ``read_inbound`` looks at."""
+        names = (self.deadline_header, self.request_id_header, TRACE_HEADER, IDEMPOTENCY_HEADER)
+        return frozenset(name.lower() for name in names if name is not None)
+
     def tell_once(self, level: int, why: str) -> None:
         """Log why no key is derived: once per application, not per request."""
         if why not in self._told:
             self._told.add(why)
             _log.log(level, "holdfast: no idempotency keys are derived from inbound ones: %s", why)
+
+
+class InboundOptions(TypedDict, total=False):
+    """The fields of ``InboundSettings``, as keywords of a shell."""
+
+    deadline_header: str | None
+    max_deadline: float
+    request_id_header: str | None
+    secret: bytes | None
+    scope: CallerScope | None
 
 
 class Seed:
@@ -181,7 +197,7 @@ class Binding:
 
     def __init__(self, inbound: Inbound) -> None:
         """Translate the deadline to the clock of the running loop, if one runs."""
-        self.inbound = inbound
+        self.inbound: Inbound = inbound
         self._loop = _running_loop()
         self._moment = 0.0 if self._loop is None else self._translated(self._loop.time())
 
@@ -232,14 +248,21 @@ def current() -> Inbound | None:
 
 
 @contextmanager
+def _set(value: Binding | None) -> Iterator[None]:
+    token = _BOUND.set(value)
+    try:
+        yield
+    finally:
+        # A request that a stopping loop leaves behind is closed in another context, where nothing was ever bound.
+        with suppress(ValueError):
+            _BOUND.reset(token)
+
+
+@contextmanager
 def bound(inbound: Inbound) -> Iterator[None]:
     """Let the outbound calls made in this block inherit from an inbound request, and log lines show its id."""
-    token = _BOUND.set(Binding(inbound))
-    try:
-        with logged_request_id(inbound.request_id):
-            yield
-    finally:
-        _BOUND.reset(token)
+    with _set(Binding(inbound)), logged_request_id(inbound.request_id):
+        yield
 
 
 @contextmanager
@@ -251,12 +274,8 @@ def detached() -> Iterator[None]:
         with holdfast.detached():
             await session.post("/receipts", json=receipt)
     """
-    token = _BOUND.set(None)
-    try:
-        with logged_request_id(None):
-            yield
-    finally:
-        _BOUND.reset(token)
+    with _set(None), logged_request_id(None):
+        yield
 
 
 def inherited_key(label: str) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from holdfast.core.redact import allowed
+from holdfast.engine.in_flight import InFlight
 from holdfast.engine.inbound import current
 from holdfast.protocols import EventSink, Limits
 from holdfast.providers.provider import Provider
@@ -36,6 +37,7 @@ class Runtime:
     limits: Limits = field(default_factory=Unlimited)
     draw: Callable[[], float] = random.random
     sleep: Callable[[float], Any] = asyncio.sleep
+    in_flight: InFlight = field(default_factory=InFlight)
 
     def now(self) -> float:
         """Read the event loop's clock, in seconds."""

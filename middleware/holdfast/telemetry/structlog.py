@@ -8,7 +8,7 @@ called, which this library never does. The standard logger is ``holdfast``; fiel
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import structlog
@@ -76,7 +76,9 @@ def logged_request_id(request_id: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        structlog.contextvars.reset_contextvars(**tokens)
+        # What is left behind by a stopping loop is closed in another context, where nothing was ever bound.
+        with suppress(ValueError):
+            structlog.contextvars.reset_contextvars(**tokens)
 
 
 class _Pairs:

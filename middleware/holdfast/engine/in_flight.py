@@ -1,0 +1,55 @@
+"""Which calls of a session are being made, so that a service that stops can wait for them, and then end them."""
+
+import asyncio
+from typing import Final
+
+CANCEL_WAIT_S: Final = 2.0
+"""How long cancelled calls may take to end and to be reported, before the session is closed under them."""
+
+
+class InFlight:
+    """The calls in flight of one session. Confined to one event loop."""
+
+    __slots__ = ("_idle", "_tasks")
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._tasks: dict[str, asyncio.Task[object] | None] = {}
+        self._idle: asyncio.Event | None = None
+
+    def begin(self, call_id: str) -> None:
+        """Note that the running task makes a call."""
+        self._tasks[call_id] = asyncio.current_task()
+
+    def end(self, call_id: str) -> None:
+        """Note that the call has ended."""
+        del self._tasks[call_id]
+        if self._idle is not None and not self._tasks:
+            self._idle.set()
+
+    async def drain(self, grace_s: float) -> None:
+        """Wait for all calls to end, for so many seconds; then cancel those that have not.
+
+        A call is cancelled as its caller would do it: the task that awaits it is.
+        """
+        try:
+            if await self._ended_within(grace_s):
+                return
+        finally:
+            for task in list(self._tasks.values()):
+                if task is not None:
+                    task.cancel()
+        await self._ended_within(CANCEL_WAIT_S)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        if not self._tasks:
+            return True
+        self._idle = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._idle = None
+        return True
