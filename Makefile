@@ -7,7 +7,7 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test planted ledger race simulate matrix upstream lint format types check clean
+.PHONY: help demo sandbox test planted ledger race blocking simulate matrix upstream lint format types check clean
 
 help:
 	@echo 'make demo      see holdfast at work against a sandbox on this machine'
@@ -16,6 +16,7 @@ help:
 	@echo 'make planted   plant ten bugs, one at a time, and show which test catches each'
 	@echo 'make ledger    hold 300 000 verdicts against the books of a failing bank, and rivals beside them: 10 minutes'
 	@echo 'make race      the idle-connection race, with and without Expect: 100-continue'
+	@echo 'make blocking  calls from 32 threads, beside requests and beside asyncio.run for each call'
 	@echo 'make simulate  a million more on a virtual clock: 10 minutes'
 	@echo 'make matrix    the tests on every Python here, with every aiohttp that we promise: half an hour'
 	@echo 'make upstream  run the tests of aiohttp itself against our session, and name the differences: 10 minutes'
@@ -44,6 +45,10 @@ planted:
 ledger:
 	$(BOOTSTRAP) bench
 	@$(BIN)/python -m benchmarks.ledger $(ARGS)
+
+blocking:
+	$(BOOTSTRAP) bench
+	@$(BIN)/python -m benchmarks.blocking $(ARGS)
 
 race:
 	$(BOOTSTRAP) test

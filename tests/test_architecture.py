@@ -50,6 +50,7 @@ FLOORS: Final[Mapping[str, int]] = {
 AIOHTTP_HOMES: Final = (
     "transport",
     "session",
+    "blocking",
     "errors",
     "client_middleware",
     "aiohttp_web",
