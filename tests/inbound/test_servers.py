@@ -19,7 +19,7 @@ from holdfast.sandbox import Sandbox
 REQUESTS: Final = 1_000
 AT_ONCE: Final = 100
 LIMIT_S: Final = 2.0
-LAG_S: Final = 0.5
+LAG_S: Final = 1.0
 """By which a loop that serves a thousand requests, on a busy machine, may be late."""
 
 
@@ -42,7 +42,9 @@ class Visit:
     """Answers that show another request's id than was sent."""
 
     slow: tuple[int, str]
-    slow_in_time: bool
+    slow_s: Any
+    """How long its call lived, by its own report."""
+
     slow_connections: int
     """All of them are closed again."""
 
@@ -115,7 +117,7 @@ async def visit(servers: Nursery, server: str, framework: str, log: Path) -> Vis
             sessions=dict(Counter(line["event"] for line in lines if line["event"].startswith("session."))),
             strangers=[answer for answer in answers if answer is not None],
             slow=answer,
-            slow_in_time=all(0 <= LIMIT_S - line["elapsed_s"] + LAG_S <= 2 * LAG_S for line in lines if is_slow(line)),
+            slow_s=next(line["elapsed_s"] for line in lines if is_slow(line)),
             slow_connections=slow.connections,
             charges=charges,
             effects=bank.ledger.count,
@@ -127,7 +129,7 @@ KEPT: Final = Visit(
     sessions={"session.opened": 2, "session.closed": 2},
     strangers=[],
     slow=(504, "application/problem+json"),
-    slow_in_time=True,
+    slow_s=pytest.approx(LIMIT_S, abs=LAG_S),
     slow_connections=1,
     charges=[201, 201, 201],
     effects=2,
