@@ -102,6 +102,45 @@ def test_contexts_of_interleaved_requests_stay_apart_on_shared_connections() -> 
     assert answers == [[f"r-{number}", f"r-{number}"] for number in range(1_000)]
 
 
+def test_the_applications_own_middlewares_have_the_context_too() -> None:
+    """The access log of a service, which a middleware of its own writes, would lack the id."""
+    seen: list[Any] = []
+
+    @web.middleware
+    async def own(request: web.Request, handler: Any) -> web.StreamResponse:
+        seen.append(log_id())
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async def scenario() -> None:
+        app = web.Application(middlewares=[own])
+        app.router.add_get("/", handler)
+        outbound_context({}).install(app)
+        async with serving(app) as client:
+            await client.get("/", headers={"X-Request-ID": "r-1"})
+
+    run(scenario())
+
+    assert seen == ["r-1"]
+
+
+def test_a_repeated_header_is_not_half_believed() -> None:
+    """A client could slip a second id past a gateway that looks at the first."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(text=str(log_id()))
+
+    async def scenario() -> str:
+        async with serving(app_with(handler)[0]) as client:
+            response = await client.get("/", headers=[("X-Request-ID", "a"), ("X-Request-ID", "b")])
+            return await response.text()
+
+    assert run(scenario()) not in {"a", "b", "a, b"}
+
+
 def test_a_streamed_body_is_written_within_the_context() -> None:
     """The calls made for later chunks would have no deadline and no id."""
 
@@ -255,3 +294,4 @@ def test_an_application_whose_session_cannot_be_opened_does_not_start() -> None:
         run(scenario())
 
     assert "s3cret" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, KeyError)  # for the developer's traceback

@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 import aiohttp
-from tests.support import AT_ONCE, Peer, answer, drop, failure, hang, run, run_virtual
+from tests.support import AT_ONCE, Peer, answer, drop, failure, hang, run, run_virtual, said
 
-from holdfast import DeadlineExceededError, resilient_middleware
+from holdfast import DeadlineExceededError, Policy, resilient_middleware
 from holdfast.engine.inbound import Inbound, InboundSettings, bound, read_inbound
 from holdfast.providers import FINIX
 
@@ -51,6 +51,27 @@ def test_its_attempts_carry_id_and_time_left_and_take_them_to_no_other_origin() 
     assert [head["x-request-id"] for head in heads] == ["req-1"] * 3
     assert all(59.0 < float(head["x-request-timeout"]) <= 60.0 for head in heads)
     assert not {"x-request-id", "x-request-timeout"} & abroad.keys()
+
+
+def test_its_lookups_carry_id_and_what_is_left_by_then() -> None:
+    """A lookup would tell the peer of time that the attempt before it has used up."""
+
+    async def scenario() -> list[dict[str, str]]:
+        chain = [resilient_middleware(provider=FINIX, policy=Policy(attempt_timeout=20.0, max_attempts=1))]
+        async with (
+            Peer(hang(), said(404, {})) as peer,
+            aiohttp.ClientSession(peer.url, middlewares=chain) as session,
+        ):
+            with bound(inbound(30.0)):
+                await failure(session.post("/transfers", json={"amount": 1}))
+            return [seen.headers for seen in peer.seen]
+
+    post, *lookups = run_virtual(scenario())
+
+    assert post["x-request-timeout"] == "20.000"
+    assert lookups
+    assert {head["x-request-id"] for head in lookups} == {"req-1"}
+    assert all(0.0 < float(head["x-request-timeout"]) < 11.0 for head in lookups)
 
 
 def test_its_keys_are_derived() -> None:
