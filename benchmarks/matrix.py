@@ -169,7 +169,9 @@ def locked_but_aiohttp() -> Iterator[str]:
     }
     for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
         if package["name"] in required - {"aiohttp"}:
-            yield f"{package['name']}=={package['version']}"
+            # A package that has left older Pythons behind is locked once for them and once for the others.
+            markers = " or ".join(f"({marker})" for marker in package.get("resolution-markers", ()))
+            yield f"{package['name']}=={package['version']}{f' ; {markers}' if markers else ''}"
 
 
 def python_in(cell: Cell) -> str:
