@@ -10,15 +10,18 @@ One line per application::
 * Sessions are opened before everything else that starts with the application, and closed after everything else.
 * A request's context holds while its handler runs, and while a body that the handler gave as an async iterable is
   written. A task that may outlive the request's deadline says ``with holdfast.detached():``.
+* A WebSocket has an id and no deadline and no keys: it is a connection, not a request that somebody waits for.
 * An uncaught ``HoldfastError`` becomes problem details, unless a response has begun.
 """
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from math import inf
 from typing import Generic, Self, TypeVar, Unpack, cast
 
 import aiohttp
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import AsyncIterablePayload, Payload
 from aiohttp.typedefs import Handler
@@ -79,7 +82,10 @@ class OutboundContext(Generic[S]):
             for name in self._settings.headers_read
             if name in request.headers
         }
-        inbound = read_inbound(headers, settings=self._settings, arrived=arrived, source=request)
+        place = f"{request.method} {request.path}"
+        inbound = read_inbound(headers, settings=self._settings, arrived=arrived, source=request, place=place)
+        if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":  # a connection, and nobody waits for its end
+            inbound = replace(inbound, deadline_at=inf, seed=None)
         try:
             with bound(inbound):
                 response = await handler(request)

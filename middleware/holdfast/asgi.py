@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from dataclasses import replace
 from math import inf
 from typing import Any, Final, Unpack
+from weakref import WeakKeyDictionary
 
 from holdfast.core.problem import problem_of
 from holdfast.engine.inbound import Inbound, InboundOptions, InboundSettings, bound, read_inbound
@@ -85,9 +86,9 @@ class OutboundMiddleware:
         self._grace_s = check_grace(grace_s)
         self._problem_json = problem_json
         self._wanted = {name.encode(): name for name in self._settings.headers_read}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._state: Mapping[str, Any] = {}
-        self._opening: asyncio.Future[dict[str, Any]] | None = None
+        self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, Mapping[str, Any]] = WeakKeyDictionary()
+        self._openings: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[dict[str, Any]]]
+        self._openings = WeakKeyDictionary()
         self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,13 +100,15 @@ class OutboundMiddleware:
             await self._app(scope, receive, send)
             return
         arrived = time.monotonic()
-        if self._factories and self._loop is not asyncio.get_running_loop():
-            await self._open_late()
+        sessions = self._states.get(asyncio.get_running_loop()) if self._factories else {}
+        if sessions is None:
+            sessions = await self._open_late()
         state = scope.get("state")
         if state is None or not self._factories.keys() <= state.keys():
-            scope = {**scope, "state": {**self._state, **(state or {})}}
+            scope = {**scope, "state": {**sessions, **(state or {})}}
         headers = self._headers(scope.get("headers", ()))
-        inbound = read_inbound(headers, settings=self._settings, arrived=arrived, source=scope)
+        place = f"{scope.get('method', '')} {scope.get('path', '')}"
+        inbound = read_inbound(headers, settings=self._settings, arrived=arrived, source=scope, place=place)
         if scope["type"] == "websocket":
             inbound = replace(inbound, deadline_at=inf, seed=None)
             with bound(inbound):
@@ -124,6 +127,7 @@ class OutboundMiddleware:
         except HoldfastError as error:
             if reply.has_begun:
                 raise
+            reply.drop()
             problem = problem_of(error, inbound.request_id)
             headers = [(name.encode(), value.encode()) for name, value in problem.headers]
             body = b"" if scope["method"] == "HEAD" else problem.body
@@ -153,7 +157,7 @@ class OutboundMiddleware:
         try:
             said = await inner.tell("lifespan.startup")
             if said["type"] == "lifespan.startup.complete":
-                self._loop, self._state = asyncio.get_running_loop(), state
+                self._states[asyncio.get_running_loop()] = state
                 await send(said)
                 await receive()
                 said = await inner.tell("lifespan.shutdown")
@@ -161,27 +165,28 @@ class OutboundMiddleware:
         finally:
             await inner.end()
             await close_sessions(sessions, grace_s)
+            self._states.pop(asyncio.get_running_loop(), None)
         await send(said)
 
-    async def _open_late(self) -> None:
+    async def _open_late(self) -> Mapping[str, Any]:
         """Open the sessions for a loop on which no lifespan has begun."""
         loop = asyncio.get_running_loop()
-        opening = self._opening
-        if opening is None or opening.get_loop() is not loop:
+        opening = self._openings.get(loop)
+        if opening is None:
             if not self._has_warned:
                 _log.warning(
                     "holdfast: a request came before any lifespan.startup: its sessions are opened now, and nobody "
                     "will close them. Start the server with its lifespan protocol on"
                 )
             self._has_warned = True
-            opening = self._opening = asyncio.ensure_future(open_sessions(self._factories))
+            opening = self._openings[loop] = asyncio.ensure_future(open_sessions(self._factories))
         try:
             # Shielded, because the others who wait for it are not to fail when this client goes away.
-            state = await asyncio.shield(opening)
-        except SessionNotOpenedError:
-            self._opening = None
-            raise
-        self._loop, self._state = loop, state
+            self._states[loop] = await asyncio.shield(opening)
+        finally:
+            if opening.done() and (opening.cancelled() or opening.exception() is not None):
+                self._openings.pop(loop, None)  # the next request tries again
+        return self._states[loop]
 
     def _headers(self, raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         """Pick what is read; a repeated header is joined with commas (RFC 9110 section 5.2)."""
@@ -195,17 +200,19 @@ class OutboundMiddleware:
 
 
 class _Reply:
-    """Watches whether a response has begun. Confined to one task.
+    """Watches whether a response has begun. Confined to one event loop.
 
-    Starlette answers an uncaught error with a bare 500 of its own and raises the error again. Such an answer, made
-    while an error of ours is being handled, is held back until it is clear whether the error comes out.
+    Starlette answers an uncaught error with a bare 500 of its own and raises the error again, at once. Such an answer,
+    made while an error of ours is being handled, is held back until then; if none comes out, it was the application's.
     """
 
-    __slots__ = ("_held", "_send", "has_begun")
+    __slots__ = ("_held", "_release", "_releasing", "_send", "has_begun")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._held: list[Message] = []
+        self._releasing: asyncio.Handle | None = None
+        self._release: asyncio.Task[None] | None = None  # held, so that it is not collected
         self.has_begun = False
 
     async def send(self, message: Message) -> None:
@@ -214,17 +221,30 @@ class _Reply:
             return
         if self._held and message["type"] == "http.response.body" and not message.get("more_body", False):
             self._held.append(message)
+            self._releasing = asyncio.get_running_loop().call_soon(self._release_beside)
             return
         await self.release()
-        self.has_begun = True
-        await self._send(message)
+        await self._pass_on(message)
 
     async def release(self) -> None:
         """Send what was held back."""
-        held, self._held = self._held, []
+        held = self.drop()
         for message in held:
-            self.has_begun = True
-            await self._send(message)
+            await self._pass_on(message)
+
+    def drop(self) -> list[Message]:
+        """Forget what was held back."""
+        if self._releasing is not None:
+            self._releasing.cancel()
+        held, self._held = self._held, []
+        return held
+
+    def _release_beside(self) -> None:
+        self._release = asyncio.ensure_future(self.release())
+
+    async def _pass_on(self, message: Message) -> None:
+        self.has_begun = self.has_begun or message["type"] == "http.response.start"
+        await self._send(message)
 
 
 def _answers_our_error(status: int) -> bool:

@@ -41,6 +41,9 @@ T = TypeVar("T")
 _MADE_ON_THE_LOOP: Final = ("connector", "cookie_jar")
 """What aiohttp ties to the loop it is made on, so that here a function must make it."""
 
+CLOSE_GRACE_S: Final = 2.0
+"""Seconds that calls in flight get to end, when their session is closed."""
+
 _NOT_HERE: Final = ("client", "loop")
 """What would bring another loop along."""
 
@@ -185,7 +188,10 @@ class BlockingSession:
         return self._closed
 
     def close(self) -> None:
-        """Close the connections of this process; no call can be made afterwards. May be called twice."""
+        """Close the connections of this process; no call can be made afterwards. May be called twice.
+
+        Calls of other threads that are in flight get 2 seconds to end, and are cancelled and reported then.
+        """
         self._closed = True
         thread = loop_thread.running()
         if thread is not None:
@@ -314,6 +320,7 @@ def _refuse_inside_a_loop() -> None:
 async def _close(thread: LoopThread, owner: object) -> None:
     session: ResilientSession | None = thread.kept.pop(owner, None)
     if session is not None:
+        await session.drain(CLOSE_GRACE_S)
         await session.close()
 
 

@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import replace
 from http import HTTPStatus
 from itertools import islice
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -82,12 +84,18 @@ class OutboundMiddleware:
             secret=secret,
             scope=scope,
         )
+        # Headers by variable, as in RFC 3875 section 4.1.18.
+        self._wanted = [(f"HTTP_{name.upper().replace('-', '_')}", name) for name in self._settings.headers_read]
         self._of_process: dict[int, _Sessions] = {}
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Serve one request."""
         arrived = time.monotonic()
-        inbound = read_inbound(_headers(environ), settings=self._settings, arrived=arrived, source=environ)
+        place = f"{environ.get('REQUEST_METHOD', '')} {environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        headers = {name: environ[variable] for variable, name in self._wanted if isinstance(environ.get(variable), str)}
+        inbound = read_inbound(headers, settings=self._settings, arrived=arrived, source=environ, place=place)
+        if str(environ.get("HTTP_UPGRADE", "")).lower() == "websocket":  # a connection, and nobody waits for its end
+            inbound = replace(inbound, deadline_at=inf, seed=None)
         environ[SESSIONS] = self._sessions().opened(self._factories)
         start = _Start(start_response)
         try:
@@ -230,12 +238,3 @@ class _SizedBody(_Body):
 
     def __len__(self) -> int:
         return len(cast(Sized, self._made_by))
-
-
-def _headers(environ: "WSGIEnvironment") -> dict[str, str]:
-    """Give the headers by lower-case name, as in RFC 3875 section 4.1.18."""
-    return {
-        name[5:].replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_") and isinstance(value, str)
-    }

@@ -15,6 +15,7 @@ from holdfast.errors import (
     RateLimitedError,
     RetriesExhaustedError,
 )
+from holdfast.outcome import Effect
 from holdfast.report import CallReport
 
 ORIGIN: Final = "https://finix.test"
@@ -22,7 +23,7 @@ ORIGIN: Final = "https://finix.test"
 
 def advised(seconds: float) -> CallReport:
     """Make a report of a call whose provider asks for a pause."""
-    return replace(DOUBTFUL, retry_after_s=seconds)
+    return replace(DOUBTFUL, retry_after_s=seconds, effect=Effect.NONE)
 
 
 TABLE: Final[list[tuple[HoldfastError, int, str, str | None]]] = [
@@ -35,6 +36,8 @@ TABLE: Final[list[tuple[HoldfastError, int, str, str | None]]] = [
     (DeadlineExceededError(OUT_OF_TIME), 504, "Gateway Timeout", None),
     (RetriesExhaustedError(DOUBTFUL, status=500), 502, "Bad Gateway", None),
     (RetriesExhaustedError(advised(7.0), status=429), 503, "Service Unavailable", "7"),
+    (RetriesExhaustedError(replace(DOUBTFUL, retry_after_s=7.0), status=429), 502, "Bad Gateway", None),
+    (CircuitOpenError(ORIGIN, float("inf")), 503, "Service Unavailable", None),
     (HoldfastError(), 502, "Bad Gateway", None),
 ]
 

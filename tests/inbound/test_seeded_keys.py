@@ -208,7 +208,6 @@ OFF: Final[list[tuple[dict[str, Any], int, str]]] = [
     ),
     ({"scope": lambda _: ""}, logging.WARNING, "scope= gave an empty str for the caller of a request with a key"),
     ({"scope": lambda _: 7}, logging.WARNING, "scope= gave int for the caller of a request with a key"),
-    ({"scope": lambda source: source["none such"]}, logging.WARNING, "scope= raised KeyError"),
 ]
 
 

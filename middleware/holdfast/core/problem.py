@@ -7,7 +7,7 @@ Pure: an error in, status, headers and body out. The texts are constant; of the 
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from math import ceil
+from math import ceil, isfinite
 from typing import Any, Final
 
 from holdfast.errors import (
@@ -19,6 +19,7 @@ from holdfast.errors import (
     RateLimitedError,
     RetriesExhaustedError,
 )
+from holdfast.outcome import Effect
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -68,7 +69,8 @@ def problem_of(error: HoldfastError, request_id: str | None = None) -> Problem:
     Returns:
         Status, headers and JSON body: ``type``, ``title``, ``status``, ``detail``, and as extension members
         ``request_id``, ``effect`` (``none``, ``in_doubt`` or ``landed``) and ``logrefs``, the last two where a call was
-        made. ``Retry-After`` stands where a wait is known; with a provider's own advice the status is 503.
+        made. ``Retry-After`` stands where a wait is known and nothing has happened; with a provider's own advice the
+        status is 503.
     """
     status, detail = next((status, detail) for kind, status, detail in _TABLE if isinstance(error, kind))
     wait_s = _wait(error)
@@ -96,6 +98,7 @@ def _wait(error: HoldfastError) -> int | None:
     seconds = None
     if isinstance(error, CircuitOpenError | RateLimitedError):
         seconds = error.retry_after
-    elif isinstance(error, RetriesExhaustedError):
+    elif isinstance(error, RetriesExhaustedError) and error.report.effect is Effect.NONE:
+        # In doubt, "try again then" would tell gateways and clients, who obey it by themselves, that nothing happened.
         seconds = error.report.retry_after_s
-    return None if seconds is None else max(1, ceil(seconds))
+    return None if seconds is None or not isfinite(seconds) else max(1, ceil(seconds))

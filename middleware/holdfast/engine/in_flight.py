@@ -26,6 +26,7 @@ class InFlight:
         del self._tasks[call_id]
         if self._idle is not None and not self._tasks:
             self._idle.set()
+            self._idle = None
 
     async def drain(self, grace_s: float) -> None:
         """Wait for all calls to end, for so many seconds; then cancel those that have not.
@@ -44,12 +45,12 @@ class InFlight:
     async def _ended_within(self, seconds: float) -> bool:
         if not self._tasks:
             return True
-        self._idle = asyncio.Event()
+        if self._idle is None:
+            self._idle = asyncio.Event()
+        idle = self._idle
         try:
             async with asyncio.timeout(seconds):
-                await self._idle.wait()
+                await idle.wait()
         except TimeoutError:
             return False
-        finally:
-            self._idle = None
         return True

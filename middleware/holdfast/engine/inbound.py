@@ -1,7 +1,8 @@
 """What an outbound call inherits from the inbound request that it is made for: time left, request id, key seed.
 
 The shells (ASGI, WSGI, aiohttp.web) read a request's headers with ``read_inbound`` and hold the result ``bound`` while
-they serve it; calls look it up in a context variable. Tasks and threads that asyncio starts meanwhile inherit it.
+they serve it; calls look it up in a context variable. Tasks and ``asyncio.to_thread`` inherit it; other threads, those
+of ``run_in_executor`` among them, do not: give them ``contextvars.copy_context().run``.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ class InboundSettings:
     """Names the authenticated caller, so that equal keys of two tenants stay apart; ``None`` turns the derivation off.
 
     It is asked when the first key is needed, when the application has authenticated the caller. ``None`` from it
-    derives nothing for this request.
+    derives nothing for this request; where it raises, the call fails with ``RuntimeError`` before anything is sent.
     """
 
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
@@ -109,15 +110,16 @@ class InboundOptions(TypedDict, total=False):
 class Seed:
     """Derives the keys of the outbound calls of one inbound request. Safe to share between threads.
 
-    A key depends on the caller's scope, the inbound key, the provider, the operation, and on how many calls of that
-    operation the request has made before; so a caller's retry repeats the keys, call by call.
+    A key depends on the caller's scope, the inbound key, method and path, the provider, the operation, and on how many
+    calls of that operation the request has made before; so a caller's retry repeats the keys, call by call.
     """
 
-    __slots__ = ("_caller", "_counts", "_key", "_lock", "_settings", "_source")
+    __slots__ = ("_caller", "_counts", "_key", "_lock", "_place", "_settings", "_source")
 
-    def __init__(self, key: str, settings: InboundSettings, source: object) -> None:
-        """Take the inbound key, and what tells whose it is."""
+    def __init__(self, key: str, place: str, settings: InboundSettings, source: object) -> None:
+        """Take the inbound key, where it came in, and what tells whose it is."""
         self._key = key
+        self._place = place
         self._settings = settings
         self._source = source
         self._caller: str | None = None
@@ -139,7 +141,7 @@ class Seed:
         secret, caller = self._settings.secret, self._caller_name()
         if secret is None or caller is None:
             return None
-        key = derive_key(secret, caller, self._key, *parts, pattern=pattern)
+        key = derive_key(secret, caller, self._key, self._place, *parts, pattern=pattern)
         if key is None:
             self._settings.tell_once(logging.WARNING, f"no form of them fits the pattern {pattern}")
         return key
@@ -149,9 +151,12 @@ class Seed:
             return self._caller
         try:
             named: object = self._settings.scope(self._source)
-        except Exception as error:  # noqa: BLE001 - foreign code; a key that is only made is no reason to fail the call
-            self._settings.tell_once(logging.WARNING, f"scope= raised {type(error).__name__}")
-            return None
+        except Exception as error:
+            # A key that is only made would pay a second time for a caller who tries again.
+            raise RuntimeError(
+                f"scope= raised {type(error).__name__}: the caller is not known, so no idempotency key can be derived "
+                "for this call, and nothing was sent. Let scope= return None for a caller without one"
+            ) from error
         if not isinstance(named, str) or not named:
             found = "an empty str" if isinstance(named, str) else type(named).__name__
             self._settings.tell_once(logging.WARNING, f"scope= gave {found} for the caller of a request with a key")
@@ -260,7 +265,14 @@ def _set(value: Binding | None) -> Iterator[None]:
 
 @contextmanager
 def bound(inbound: Inbound) -> Iterator[None]:
-    """Let the outbound calls made in this block inherit from an inbound request, and log lines show its id."""
+    """Let the outbound calls made in this block inherit from an inbound request, and log lines show its id.
+
+    Within another it is the same request, met by a second middleware: its time can only become shorter, and its keys
+    go on counting.
+    """
+    outer = current()
+    if outer is not None:
+        inbound = replace(outer, deadline_at=min(outer.deadline_at, inbound.deadline_at))
     with _set(Binding(inbound)), logged_request_id(inbound.request_id):
         yield
 
@@ -303,7 +315,7 @@ def inherited_key(label: str) -> str | None:
 
 
 def read_inbound(
-    headers: Mapping[str, str], *, settings: InboundSettings, arrived: float, source: object = None
+    headers: Mapping[str, str], *, settings: InboundSettings, arrived: float, source: object = None, place: str = ""
 ) -> Inbound:
     """Read an inbound request. Never raises; malformed headers are ignored with one warning that names them.
 
@@ -312,6 +324,7 @@ def read_inbound(
         settings: What the application takes from its requests.
         arrived: The moment of arrival on ``time.monotonic()``.
         source: What ``settings.scope`` is asked with: the ASGI scope, WSGI environ or aiohttp request.
+        place: Method and path, without the query: the same key means another operation elsewhere.
     """
     reading = read_headers(
         headers, deadline_header=settings.deadline_header, request_id_header=settings.request_id_header
@@ -323,13 +336,13 @@ def read_inbound(
     return Inbound(
         request_id=request_id,
         deadline_at=arrived + time_allowed(reading.timeout_s, settings.max_deadline),
-        seed=_seed(reading.idempotency_key, settings, source),
+        seed=_seed(reading.idempotency_key, place, settings, source),
         deadline_header=settings.deadline_header,
         request_id_header=settings.request_id_header,
     )
 
 
-def _seed(key: str | None, settings: InboundSettings, source: object) -> Seed | None:
+def _seed(key: str | None, place: str, settings: InboundSettings, source: object) -> Seed | None:
     if key is None:
         return None
     given = {"secret": settings.secret, "scope": settings.scope}
@@ -339,7 +352,7 @@ def _seed(key: str | None, settings: InboundSettings, source: object) -> Seed | 
         level = logging.WARNING if len(missing) == 1 else logging.INFO
         settings.tell_once(level, f"the middleware was given no {' and no '.join(missing)}")
         return None
-    return Seed(key, settings, source)
+    return Seed(key, place, settings, source)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -34,6 +34,10 @@ Ask = Callable[[str, float, float], Awaitable[Answer | Fault]]
 NOT_FOUND: Final = Finding(Effect.IN_DOUBT)
 
 
+class _CannotAskError(Exception):
+    """Ends a reconciliation whose lookups cannot be sent, as from a closed session."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
     """How to look one call up."""
@@ -99,7 +103,10 @@ async def look_up(
     absent = 0
     listed: tuple[Finding, Answer | None] = NOT_FOUND, None
     for number in range(1, MOST_LOOKUPS + 1):
-        finding, answer = await _ask_once(plan, ask, runtime, policy, deadline)
+        try:
+            finding, answer = await _ask_once(plan, ask, runtime, policy, deadline)
+        except _CannotAskError:
+            break
         if finding.outcome is not None and finding.next_path is None:
             return finding, answer
         if finding.outcome is not None:
@@ -129,6 +136,8 @@ async def _read(
     if total_s <= 0:
         return NOT_FOUND, None
     got = await ask(plan.base_url + path, total_s, connect_s)
+    if isinstance(got, Fault) and got.outcome is Outcome.PERMANENT_FAILURE:
+        raise _CannotAskError
     if isinstance(got, Fault) or got.unreadable or classify(got.status).outcome is Outcome.RETRYABLE:
         return NOT_FOUND, None
     try:

@@ -81,7 +81,7 @@ async def open_sessions(factories: Mapping[str, SessionFactory]) -> dict[str, An
         if not isinstance(error, Exception):
             raise
         failed = list(factories)[len(opened)]
-        raise SessionNotOpenedError(f"holdfast: session {failed!r} was not opened: {_kind_and_place(error)}") from error
+        raise SessionNotOpenedError(f"holdfast: session {failed!r} was not opened: {_kind_and_place(error)}") from None
     return opened
 
 
