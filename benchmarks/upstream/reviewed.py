@@ -59,6 +59,7 @@ REVIEWED: Final = (
         sessions=("default",),
         tests=frozenset(
             {
+                "test_client_functional.py::test_connection_timeout_error",
                 "test_client_functional.py::test_read_timeout_closes_connection",
                 "test_client_middleware.py::test_client_middleware_blocks_connection_before_established",
                 "test_proxy_functional.py::test_proxy_from_env_auth_scoped_to_redirect_selected_proxy",

@@ -33,7 +33,7 @@ from holdfast.providers.provider import Lookup, Provider
 from holdfast.report import REPORT_ATTRIBUTE, CallReport
 from holdfast.telemetry.structlog import LogSink
 from holdfast.transport.method import method_of
-from holdfast.transport.request import RequestReader, exceeds
+from holdfast.transport.request import RequestReader, exceeds, settle_tracker
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -292,7 +292,11 @@ class ResilientSession(_DropIn):
         return _RequestContextManager(self._call(name, method, url, given))
 
     async def _call(self, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> aiohttp.ClientResponse:
-        request = self._reader.read(self, name, method, url, options)
+        try:
+            request = self._reader.read(self, name, method, url, options)
+        except Exception:
+            settle_tracker(options.get("upload_tracker"))
+            raise
         started = self._runtime.now()
         call = Call(
             method=request.method,

@@ -1,5 +1,6 @@
 """A wrong argument is named before anything is sent, and a right one is left as it was."""
 
+import asyncio
 import copy
 from typing import Any
 
@@ -97,3 +98,17 @@ def test_a_lookup_is_a_plain_value() -> None:
 
     with pytest.raises(AttributeError):
         lookup.read = None  # type: ignore[misc, assignment]
+
+
+@pytest.mark.skipif(not hasattr(aiohttp, "UploadTracker"), reason="aiohttp has it from 3.14.4 on")
+def test_a_tracker_of_an_upload_that_is_refused_ends() -> None:
+    """Whoever shows the progress of the upload would wait for ever."""
+
+    async def scenario() -> tuple[str, str]:
+        tracker = aiohttp.UploadTracker()
+        async with ResilientSession() as session:
+            refused = await failure(session.post("http://127.0.0.1:1/", data=b"1", json={}, upload_tracker=tracker))
+        ended = await failure(asyncio.wait_for(tracker.upload_complete, 1))
+        return type(refused).__name__, type(ended).__name__
+
+    assert run(scenario()) == ("ValueError", "UploadAbortedError")

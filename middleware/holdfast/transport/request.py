@@ -230,6 +230,13 @@ class RequestReader:
         return json_body(json, dumps_bytes or self._client.json_serialize)
 
 
+def settle_tracker(tracker: Any) -> None:  # noqa: ANN401 - aiohttp.UploadTracker, new in 3.14
+    """Tell an upload tracker that nothing will be sent; whoever waits for the upload would wait for ever."""
+    if tracker is not None:
+        tracker._bind()  # noqa: SLF001 - aiohttp settles only those that it was given with a request
+        tracker._finalize()  # noqa: SLF001 - likewise
+
+
 def exceeds(limits: aiohttp.ClientTimeout, seconds: float) -> bool:
     """Say whether a timeout is longer than so many seconds, or endless."""
     return limits.total is None or limits.total <= 0 or limits.total > seconds
