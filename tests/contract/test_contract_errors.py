@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
-from tests.contract.kinds import MIDDLEWARE, OURS, Kind, each_kind
+from tests.contract.kinds import MIDDLEWARE, OURS, RESILIENT, Kind, each_kind
 from tests.support import (
     Behaviour,
     Peer,
@@ -248,16 +248,21 @@ def test_the_total_covers_the_connecting_too(kind: Kind) -> None:
     assert isinstance(run(scenario()), TimeoutError)
 
 
-@each_kind(resilient="ClientTimeout(total) that ends while connecting is a ConnectionTimeoutError, not a TimeoutError")
-def test_the_total_while_connecting_is_a_bare_timeout(kind: Kind) -> None:
-    """Code that tells a slow network from a slow server by the class would be told the other."""
+@each_kind()
+def test_the_total_while_connecting_is_a_timeout(kind: Kind) -> None:
+    """Code that waits for a ``TimeoutError`` would be met by something else.
+
+    The session's own limit for connecting lies just below the total, so as a rule its error is aiohttp's subclass, by
+    which it knows that nothing was sent; on a loop that lags the total may come first.
+    """
 
     async def scenario() -> BaseException:
         timeout = aiohttp.ClientTimeout(total=0.5)
         async with silent_address() as port, kind.open() as session:
             return await failure(session.get(f"http://127.0.0.1:{port}/", timeout=timeout))
 
-    assert type(run(scenario())) is TimeoutError
+    allowed = {TimeoutError, aiohttp.ConnectionTimeoutError} if kind is RESILIENT else {TimeoutError}
+    assert type(run(scenario())) in allowed
 
 
 @each_kind()
