@@ -54,8 +54,17 @@ class RetryBudget:
     burst: float = 10.0
     """Most tokens the bucket holds, and what it starts with. At least 1."""
 
-    per_second: float = 0.1
+    per_second: float = 0.01
     """Tokens that trickle in each second, so that a quiet process is not starved. At least 0."""
+
+    cost_transient: float = 1.0
+    """Tokens that a retry takes after a failure that may have cost the origin work. At least 0."""
+
+    cost_throttled: float = 1.0
+    """Tokens that a retry takes after a 429, which the rate gate paces besides. At least 0."""
+
+    cost_unsent: float = 1.0
+    """Tokens that a retry takes after a failure before anything left this process. At least 0."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the ranges above.
@@ -66,6 +75,9 @@ class RetryBudget:
         _within("per_call", self.per_call, 0.0, 1.0)
         _within("burst", self.burst, 1.0)
         _within("per_second", self.per_second, 0.0)
+        _within("cost_transient", self.cost_transient, 0.0)
+        _within("cost_throttled", self.cost_throttled, 0.0)
+        _within("cost_unsent", self.cost_unsent, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +94,31 @@ class CircuitBreaker:
     """Length of the rolling window, in seconds. Above 0."""
 
     open_s: float = 5.0
-    """Seconds the circuit stays open before probes are let through. Above 0."""
+    """Most seconds the circuit stays open before probes are let through, unless the origin asked for more. Above 0.
+
+    After a probe that failed they count from when it was sent, so that probes go out at even distances.
+    """
 
     probes: int = 1
-    """Calls let through at once while half-open. At least 1."""
+    """Calls let through at once while half-open; the circuit closes when as many have succeeded. At least 1."""
+
+    open_jitter: float = 0.25
+    """Share of ``open_s`` that chance takes off, so that clients that opened together do not probe together.
+
+    A wait that the origin asked for is lengthened by up to this share instead, never shortened. Range ``[0, 1]``.
+    """
+
+    open_max_s: float = 60.0
+    """Most seconds that a ``Retry-After`` can keep the circuit open, jitter apart. Above 0."""
+
+    probe_s: float = 5.0
+    """Seconds after which a probe that has not come back no longer stands in the way of the next one. Above 0.
+
+    A blackhole swallows the probe that was out when it ended; whoever waits for that one's timeout is down longer.
+    """
+
+    ramp_s: float = 0.5
+    """Seconds after closing over which the share of calls let through grows from none to all; 0 lets all through."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the ranges above.
@@ -99,6 +132,33 @@ class CircuitBreaker:
         _above_zero("window_s", self.window_s)
         _above_zero("open_s", self.open_s)
         _whole("probes", self.probes)
+        _within("open_jitter", self.open_jitter, 0.0, 1.0)
+        _above_zero("open_max_s", self.open_max_s)
+        _above_zero("probe_s", self.probe_s)
+        _within("ramp_s", self.ramp_s, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """How fast calls to one origin may begin, whatever the origin says: a provider's published limit, kept by us.
+
+    After the generic cell rate algorithm (ITU-T I.371): evenly spaced, with an allowance for bursts.
+    """
+
+    per_second: float
+    """Calls that may begin each second, on average. Above 0."""
+
+    burst: int = 1
+    """Calls that may begin at once after a silence. At least 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the ranges above.
+
+        Raises:
+            ValueError: A field is out of its range or not finite.
+        """
+        _above_zero("per_second", self.per_second)
+        _whole("burst", self.burst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +191,9 @@ class Policy:
 
     max_concurrency: int | None = None
     """Calls in flight per origin; ``None`` means no limit. Not enforced yet."""
+
+    rate_limit: RateLimit | None = None
+    """Calls that may begin each second, per origin; ``None`` leaves it to what the origin answers. Not enforced yet."""
 
     expect_continue: bool = False
     """Send the body of an unsafe call without a key only after the server's ``100 Continue`` (RFC 9110 section 10.1.1).
@@ -165,6 +228,7 @@ class Policy:
             _whole("max_concurrency", self.max_concurrency)
         _one_of("retry_budget", self.retry_budget, RetryBudget)
         _one_of("breaker", self.breaker, CircuitBreaker)
+        _one_of("rate_limit", self.rate_limit, RateLimit)
         _one_of("read_body", self.read_body, bool)
         _true_or_false("expect_continue", self.expect_continue)
         _true_or_false("redirect_body", self.redirect_body)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.policy import DEADLINE_CAP_S, CircuitBreaker, Policy, RetryBudget
+from holdfast.policy import DEADLINE_CAP_S, CircuitBreaker, Policy, RateLimit, RetryBudget
 
-Kind = type[Policy] | type[RetryBudget] | type[CircuitBreaker]
+Kind = type[Policy] | type[RetryBudget] | type[CircuitBreaker] | type[RateLimit]
 
 HUGE: Final = 10**400
 NOTHING: Final[Any] = None
@@ -25,16 +25,28 @@ NUMBERS: Final[list[tuple[Kind, str]]] = [
     (RetryBudget, "per_call"),
     (RetryBudget, "burst"),
     (RetryBudget, "per_second"),
+    (RetryBudget, "cost_transient"),
+    (RetryBudget, "cost_throttled"),
+    (RetryBudget, "cost_unsent"),
     (CircuitBreaker, "failure_rate"),
     (CircuitBreaker, "window_s"),
     (CircuitBreaker, "open_s"),
+    (CircuitBreaker, "open_jitter"),
+    (CircuitBreaker, "open_max_s"),
+    (CircuitBreaker, "probe_s"),
+    (CircuitBreaker, "ramp_s"),
+    (RateLimit, "per_second"),
 ]
 COUNTS: Final[list[tuple[Kind, str]]] = [
     (Policy, "max_attempts"),
     (Policy, "max_concurrency"),
     (CircuitBreaker, "minimum_calls"),
     (CircuitBreaker, "probes"),
+    (RateLimit, "burst"),
 ]
+REQUIRED: Final[dict[Kind, dict[str, Any]]] = {RateLimit: {"per_second": 1.0}}
+"""What a kind cannot be made without."""
+
 NEVER_NONE: Final = [pair for pair in NUMBERS + COUNTS if pair[1] not in {"attempt_timeout", "max_concurrency"}]
 
 
@@ -48,12 +60,13 @@ def test_the_defaults_are_those_of_the_design() -> None:
     policy = Policy()
 
     assert policy == Policy(
+        rate_limit=None,
         max_attempts=4,
         deadline=300.0,
         attempt_timeout=None,
         backoff_base=0.5,
         backoff_max=20.0,
-        retry_budget=RetryBudget(per_call=0.1, burst=10.0, per_second=0.1),
+        retry_budget=RetryBudget(per_call=0.1, burst=10.0, per_second=0.01),
         breaker=CircuitBreaker(failure_rate=0.5, minimum_calls=10, window_s=10.0, open_s=5.0, probes=1),
         max_concurrency=None,
         read_body=None,
@@ -92,12 +105,23 @@ def test_the_defaults_are_those_of_the_design() -> None:
         (CircuitBreaker, "window_s", 5e-324),
         (CircuitBreaker, "open_s", 5e-324),
         (CircuitBreaker, "probes", 1),
+        (RetryBudget, "cost_transient", 0.0),
+        (RetryBudget, "cost_throttled", 0.0),
+        (RetryBudget, "cost_unsent", 0.0),
+        (CircuitBreaker, "open_jitter", 0.0),
+        (CircuitBreaker, "open_jitter", 1.0),
+        (CircuitBreaker, "open_max_s", 5e-324),
+        (CircuitBreaker, "probe_s", 5e-324),
+        (CircuitBreaker, "ramp_s", 0.0),
+        (RateLimit, "per_second", 5e-324),
+        (RateLimit, "burst", 1),
+        (Policy, "rate_limit", None),
     ],
     ids=short,
 )
 def test_the_ends_of_each_range_are_allowed(kind: Kind, field: str, value: Any) -> None:
     """A limit that is documented as allowed and then refused stops a service from starting."""
-    made = kind(**{field: value})
+    made = kind(**(REQUIRED.get(kind, {}) | {field: value}))
 
     assert getattr(made, field) == value
 
@@ -127,13 +151,22 @@ def test_the_ends_of_each_range_are_allowed(kind: Kind, field: str, value: Any) 
         (CircuitBreaker, "window_s", 0.0, "window_s must be a finite number above 0, got 0.0"),
         (CircuitBreaker, "open_s", -1.0, "open_s must be a finite number above 0, got -1.0"),
         (CircuitBreaker, "probes", 0, "probes must be a whole number, at least 1, got 0"),
+        (RetryBudget, "cost_transient", -1.0, "cost_transient must be a finite number, at least 0, got -1.0"),
+        (RetryBudget, "cost_throttled", -1.0, "cost_throttled must be a finite number, at least 0, got -1.0"),
+        (RetryBudget, "cost_unsent", -1.0, "cost_unsent must be a finite number, at least 0, got -1.0"),
+        (CircuitBreaker, "open_jitter", 1.1, "open_jitter must be a finite number, between 0 and 1, got 1.1"),
+        (CircuitBreaker, "open_max_s", 0.0, "open_max_s must be a finite number above 0, got 0.0"),
+        (CircuitBreaker, "probe_s", 0.0, "probe_s must be a finite number above 0, got 0.0"),
+        (CircuitBreaker, "ramp_s", -1.0, "ramp_s must be a finite number, at least 0, got -1.0"),
+        (RateLimit, "per_second", 0.0, "per_second must be a finite number above 0, got 0.0"),
+        (RateLimit, "burst", 0, "burst must be a whole number, at least 1, got 0"),
     ],
     ids=short,
 )
 def test_a_value_out_of_range_is_refused_by_name(kind: Kind, field: str, value: Any, message: str) -> None:
     """A mistyped setting must stop the deployment and say which one it is, not the first payment."""
     with pytest.raises(ValueError, match=r".") as refusal:
-        kind(**{field: value})
+        kind(**(REQUIRED.get(kind, {}) | {field: value}))
 
     assert str(refusal.value) == message
 
@@ -143,7 +176,7 @@ def test_a_value_out_of_range_is_refused_by_name(kind: Kind, field: str, value: 
 def test_a_setting_in_seconds_or_shares_must_be_a_finite_number(kind: Kind, field: str, value: Any) -> None:
     """NaN compares false with everything: a NaN deadline would be a deadline that never comes."""
     with pytest.raises(ValueError, match=rf"^{field} must be a finite number"):
-        kind(**{field: value})
+        kind(**(REQUIRED.get(kind, {}) | {field: value}))
 
 
 @pytest.mark.parametrize(("kind", "field"), COUNTS, ids=short)
@@ -151,20 +184,20 @@ def test_a_setting_in_seconds_or_shares_must_be_a_finite_number(kind: Kind, fiel
 def test_a_count_must_be_a_whole_number(kind: Kind, field: str, value: Any) -> None:
     """``max_attempts=True`` is a mistake and not one attempt."""
     with pytest.raises(ValueError, match=rf"^{field} must be a whole number, at least 1"):
-        kind(**{field: value})
+        kind(**(REQUIRED.get(kind, {}) | {field: value}))
 
 
 @pytest.mark.parametrize(("kind", "field"), NEVER_NONE, ids=short)
 def test_none_is_refused_where_it_has_no_meaning(kind: Kind, field: str) -> None:
     """A forgotten setting must not silently mean "for ever"."""
     with pytest.raises(ValueError, match=rf"^{field} must be"):
-        kind(**{field: NOTHING})
+        kind(**(REQUIRED.get(kind, {}) | {field: NOTHING}))
 
 
-@pytest.mark.parametrize("kind", [Policy, RetryBudget, CircuitBreaker], ids=short)
+@pytest.mark.parametrize("kind", [Policy, RetryBudget, CircuitBreaker, RateLimit], ids=short)
 def test_no_field_can_be_changed_after_the_check(kind: Kind) -> None:
     """A policy is shared by every call of a session: one caller's change would be everybody's."""
-    made = kind()
+    made = kind(**REQUIRED.get(kind, {}))
     refused = []
 
     for field in fields(kind):
@@ -172,11 +205,11 @@ def test_no_field_can_be_changed_after_the_check(kind: Kind) -> None:
             setattr(made, field.name, getattr(made, field.name))
         refused.append(field.name)
 
-    assert (made, len(refused)) == (kind(), len(fields(kind)))
+    assert (made, len(refused)) == (kind(**REQUIRED.get(kind, {})), len(fields(kind)))
     assert not hasattr(made, "__dict__")
 
 
-@pytest.mark.parametrize("kind", [Policy, RetryBudget, CircuitBreaker], ids=short)
+@pytest.mark.parametrize("kind", [Policy, RetryBudget, CircuitBreaker, RateLimit], ids=short)
 def test_fields_are_given_by_name_only(kind: Any) -> None:
     """``Policy(30, 2)`` could mean two different calls."""
     with pytest.raises(TypeError, match="positional"):
@@ -214,7 +247,7 @@ def test_no_policy_outlives_five_minutes(deadline: float) -> None:
     assert refused is not (0 < deadline <= 300)
 
 
-@pytest.mark.parametrize("name", ["retry_budget", "breaker", "read_body"])
+@pytest.mark.parametrize("name", ["retry_budget", "breaker", "rate_limit", "read_body"])
 def test_a_part_of_a_policy_is_of_its_own_kind(name: str) -> None:
     """A budget given as a number would be taken for one, and fail at the first retry, with a payment in doubt."""
     wrong: dict[str, Any] = {name: "no"}
