@@ -7,7 +7,7 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test planted ledger race blocking simulate matrix upstream lint format types check clean
+.PHONY: help demo sandbox test planted ledger race blocking simulate storm cost matrix upstream lint format types check clean
 
 help:
 	@echo 'make demo      see holdfast at work against a sandbox on this machine'
@@ -18,6 +18,8 @@ help:
 	@echo 'make race      the idle-connection race, with and without Expect: 100-continue'
 	@echo 'make blocking  calls from 32 threads, beside requests and beside asyncio.run for each call'
 	@echo 'make simulate  a million more on a virtual clock: 10 minutes'
+	@echo 'make storm     retry storms: six strategies in five faults, on a virtual clock, with a plot: 25 minutes'
+	@echo 'make cost      what the protections cost on the way of a call that succeeds'
 	@echo 'make matrix    the tests on every Python here, with every aiohttp that we promise: half an hour'
 	@echo 'make upstream  run the tests of aiohttp itself against our session, and name the differences: 10 minutes'
 	@echo 'make lint      ruff: rules and formatting'
@@ -57,6 +59,14 @@ race:
 simulate:
 	$(BOOTSTRAP) test
 	@$(BIN)/python -m benchmarks.simulate $(ARGS)
+
+storm:
+	$(BOOTSTRAP) bench
+	@$(BIN)/python -m benchmarks.storm $(ARGS)
+
+cost:
+	$(BOOTSTRAP) test
+	@$(BIN)/python -m benchmarks.protection_cost $(ARGS)
 
 matrix:
 	$(BOOTSTRAP) test

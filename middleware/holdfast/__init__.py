@@ -8,6 +8,7 @@ from holdfast.client_middleware import resilient_middleware
 from holdfast.core.classify import classify
 from holdfast.core.problem import Problem, problem_of
 from holdfast.engine.inbound import detached, inherited_key
+from holdfast.engine.limits import LocalLimits
 from holdfast.errors import (
     CircuitOpenError,
     DeadlineExceededError,
@@ -18,7 +19,7 @@ from holdfast.errors import (
     RetriesExhaustedError,
 )
 from holdfast.outcome import Effect, Outcome, StopReason
-from holdfast.policy import CircuitBreaker, Policy, RetryBudget
+from holdfast.policy import CircuitBreaker, Policy, RateLimit, RetryBudget
 from holdfast.protocols import EventSink
 from holdfast.providers.provider import KeySlot, Lookup, Provider
 from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail, report_of
@@ -40,6 +41,7 @@ __all__ = [
     "HoldfastError",
     "IdempotencyConflictError",
     "KeySlot",
+    "LocalLimits",
     "LogSink",
     "Lookup",
     "Outcome",
@@ -47,6 +49,7 @@ __all__ = [
     "Policy",
     "Problem",
     "Provider",
+    "RateLimit",
     "RateLimitedError",
     "ResilientSession",
     "RetriesExhaustedError",

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from holdfast.outcome import Effect, Outcome
+from holdfast.outcome import Effect, Outcome, StopReason
+from holdfast.policy import Policy
+from holdfast.report import Classification
 
 
 @dataclass(slots=True)
@@ -109,13 +111,75 @@ class EventSink(Protocol):
         ...
 
 
-class Limits(Protocol):
-    """Guards an origin against us: retry budget and circuit breaker. The default allows everything."""
+Ticket = int
+"""Lets one attempt through; comes back once, with what became of it."""
 
-    def circuit_open(self, origin: str) -> bool:
-        """Say whether the origin's circuit refuses calls."""
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An attempt is not let through, now or before the deadline."""
+
+    reason: StopReason
+    """``CIRCUIT_OPEN``; ``RETRY_AFTER_TOO_LONG`` at the rate gate; ``DEADLINE`` in the line for a free place."""
+
+    retry_after_s: float | None
+    """Seconds after which to ask again; ``None`` when that is not known."""
+
+
+class OriginLimits(Protocol):
+    """Guards one origin against us: circuit, rate gate, concurrency limit and retry budget.
+
+    The engine asks ``enter`` before each attempt and brings its ticket back through ``leave`` or ``abandon``. It asks
+    ``take_retry`` before the pause, and gives a token back that was not used. What is shared between processes leases
+    its tokens ahead, so that only ``enter`` ever waits.
+    """
+
+    async def enter(self, now: float, deadline_at: float, *, again: bool, safe: bool) -> Ticket | Refused:
+        """Wait for a turn to send an attempt.
+
+        Args:
+            now: The present moment of the event loop's clock.
+            deadline_at: Moment of the event loop's clock until which to wait at most.
+            again: Whether it is a retry; a call's first attempt earns its share of the retry budget.
+            safe: Whether its method is, because some providers count reads and writes apart.
+        """
         ...
 
-    def take_retry(self, origin: str) -> bool:
-        """Take a token for one retry; ``False`` when the budget is spent."""
+    def leave(
+        self, ticket: Ticket, ended: "Answer | Fault", verdict: Classification, *, sent_at: float, now: float
+    ) -> None:
+        """Tell what became of an attempt that began at ``sent_at`` and ended now."""
+        ...
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Tell that an attempt was cut off: it says nothing of the origin."""
+        ...
+
+    def refuses(self) -> bool:
+        """Say whether the circuit refuses calls just now."""
+        ...
+
+    def take_retry(self, ended: "Answer | Fault") -> bool:
+        """Take a token for a retry after this; ``False`` when the budget is spent."""
+        ...
+
+    def give_back_retry(self, ended: "Answer | Fault") -> None:
+        """Put back the token of a retry that was not sent."""
+        ...
+
+    def take_news(self) -> str | None:
+        """Give the circuit's state once, after it has changed."""
+        ...
+
+
+class Limits(Protocol):
+    """Gives the guard of each origin."""
+
+    def of(self, origin: str, policy: Policy) -> OriginLimits:
+        """Give the guard of calls to one origin under one policy.
+
+        Args:
+            origin: Scheme, host and port, e.g. ``https://api.test``.
+            policy: Says how much to allow; equal values share their state.
+        """
         ...

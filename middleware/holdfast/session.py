@@ -22,6 +22,7 @@ from holdfast.engine import events
 from holdfast.engine.call import Call
 from holdfast.engine.drive import make_call
 from holdfast.engine.inbound import inherited_deadline
+from holdfast.engine.limits import LocalLimits, limits_of_loop
 from holdfast.engine.reconcile import look_up, reconciliation
 from holdfast.engine.runtime import Runtime, check_type
 from holdfast.errors import ANSWER_ERRORS
@@ -59,7 +60,7 @@ _KEYWORDS: Final = frozenset(signature(aiohttp.ClientSession._request).parameter
     "operation",
     "reconcile",
 }
-_OWN: Final = frozenset({"client", "_provider", "_policy", "_runtime", "_reader", "_owns_client"})
+_OWN: Final = frozenset({"client", "limits", "_provider", "_policy", "_runtime", "_reader", "_owns_client"})
 
 
 class ResilientSession(_DropIn):
@@ -82,6 +83,7 @@ class ResilientSession(_DropIn):
         policy: Policy = Policy(),  # noqa: B008 - frozen
         client: aiohttp.ClientSession | None = None,
         sinks: Sequence[EventSink] | None = None,
+        limits: LocalLimits | None = None,
         **client_options: Any,  # noqa: ANN401 - any keyword of aiohttp.ClientSession
     ) -> None:
         """Open a session. Must be called inside a running event loop, as aiohttp's.
@@ -92,13 +94,16 @@ class ResilientSession(_DropIn):
             policy: How often, how fast and how long a call may be tried.
             client: An aiohttp session to send through; it is left open. ``None`` makes one, which is closed with this.
             sinks: Where events go; ``None`` means the log.
+            limits: What keeps us from hurting an origin; ``None`` shares the state of this event loop's sessions.
             **client_options: Any keyword of ``aiohttp.ClientSession``; only without ``client``.
 
         Raises:
-            TypeError: ``provider``, ``policy`` or ``client`` is not one, or ``client`` comes with options of its own.
+            TypeError: ``provider``, ``policy``, ``limits`` or ``client`` is not one, or ``client`` comes with options.
         """
         check_type("provider", provider, Provider)
         check_type("policy", policy, Policy)
+        if limits is not None:
+            check_type("limits", limits, LocalLimits)
         if client is not None:
             check_type("client", client, aiohttp.ClientSession)
         if isinstance(client, ResilientSession):
@@ -109,7 +114,8 @@ class ResilientSession(_DropIn):
         self._owns_client = client is None
         self._provider = provider
         self._policy = policy
-        self._runtime = Runtime(provider, (LogSink(),) if sinks is None else tuple(sinks))
+        self.limits: LocalLimits = limits_of_loop() if limits is None else limits
+        self._runtime = Runtime(provider, (LogSink(),) if sinks is None else tuple(sinks), self.limits)
         self.client: aiohttp.ClientSession = (
             aiohttp.ClientSession(base_url, **client_options) if client is None else client
         )

@@ -24,7 +24,7 @@ METHODS: Final = sorted(
 )
 PROTOCOL: Final = ("__aenter__", "__aexit__", "__enter__", "__exit__")
 
-OWN_OPTIONS: Final = {"provider", "policy", "client", "sinks", "client_options"}
+OWN_OPTIONS: Final = {"provider", "policy", "client", "sinks", "limits", "client_options"}
 
 REQUESTING: Final = ("request", "get", "options", "head", "post", "put", "patch", "delete", "ws_connect")
 

@@ -770,3 +770,29 @@ class CircuitAgainstEvents(RuleBasedStateMachine):
 
 test_the_circuit_agrees_with_a_model_that_keeps_every_event = CircuitAgainstEvents.TestCase
 test_the_circuit_agrees_with_a_model_that_keeps_every_event.settings = settings(max_examples=80, stateful_step_count=30)
+
+
+def test_a_circuit_tells_beforehand_whether_it_lets_nobody_through() -> None:
+    """A lookup, or a call that would wait in line for its turn, would find out only when it is too late."""
+    circuit = Circuit(PLAIN, 0.0)
+    refused = [circuit.refuses(0.0)]
+
+    fail(circuit, 0.0, times=10, draw=0.0)
+    refused += [circuit.refuses(0.0), circuit.refuses(4.9), circuit.refuses(5.0)]
+    probe = circuit.admit(5.0, EARLY)
+    refused += [circuit.refuses(5.0)]
+    circuit.succeeded(probe, 5.1)
+    refused += [circuit.refuses(5.1)]
+
+    assert refused == [False, True, True, False, True, False]
+
+
+def test_a_lost_probe_no_longer_refuses_others() -> None:
+    """A blackhole that swallowed the probe would keep the circuit shut for as long as that one waits."""
+    circuit = Circuit(PLAIN, 0.0)
+    fail(circuit, 0.0, times=10, draw=0.0)
+    circuit.admit(5.0, EARLY)
+
+    refused = [circuit.refuses(9.9), circuit.refuses(5.0 + PLAIN.probe_s)]
+
+    assert refused == [True, False]

@@ -543,3 +543,16 @@ class GateAgainstPromises(RuleBasedStateMachine):
 
 test_the_gate_keeps_its_promises = GateAgainstPromises.TestCase
 test_the_gate_keeps_its_promises.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+@pytest.mark.parametrize(("draw", "wait_s"), [(0.0, 2.0), (0.5, 3.0), (1.0, 4.0)])
+def test_a_second_refusal_spreads_the_next_turn_over_the_pace(draw: float, wait_s: float) -> None:
+    """A thousand processes that were refused together would come back in step at every turn of their slow pace."""
+    gate = RateGate(None, 0.0)
+    gate.reserve(0.0, 1e9)
+    gate.throttled(0.0, 0.0, 0.0, 0.0)
+    gate.reserve(0.0, 1e9)
+
+    gate.throttled(0.0, 0.0, 0.0, draw)
+
+    assert gate.reserve(0.0, 1e9) == wait_s

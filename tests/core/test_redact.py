@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.redact import EVENT_KEYS, TEXT_LIMIT, URL_LIMIT, allowed, clean, masked, safe_address, safe_url
+from holdfast.core.redact import (
+    EVENT_KEYS,
+    TEXT_LIMIT,
+    URL_LIMIT,
+    allowed,
+    clean,
+    masked,
+    origin_of,
+    safe_address,
+    safe_url,
+)
 from holdfast.outcome import Outcome
 
 SURROGATE = chr(0xD800)
@@ -242,3 +252,19 @@ def test_a_card_number_in_a_providers_text_is_masked(text: str, expected: str) -
     left = masked(text)
 
     assert left == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://api.test/v1/transfers?key=1", "https://api.test"),
+        ("https://api.test:8443/", "https://api.test:8443"),
+        ("https://api.test", "https://api.test"),
+        ("https://user:pw@api.test/a@b", "https://api.test"),
+        ("http://u:p%40w@[::1]:80/x", "http://[::1]:80"),
+        ("https://api.test/to/user@home", "https://api.test"),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
+    """Each user of a gateway would have a circuit of his own, and his password in every refusal."""
+    assert origin_of(url) == origin

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
-from holdfast.core.retry_after import advised_wait
+from holdfast.core.retry_after import advised_wait, quota_wait
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 EPOCH = 784111777
@@ -361,3 +362,27 @@ def test_a_huge_header_costs_no_more_than_a_long_one(name: str, value: str) -> N
         elapsed.append(time.process_time() - begun)
 
     assert min(elapsed) < 0.002
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({}, None),
+        ({"X-RateLimit-Limit": "100"}, None),
+        ({"RateLimit": '"burst";r=0;t=30'}, 30.0),
+        ({"RateLimit": '"burst";r=1;t=30'}, None),
+        ({"RateLimit": "garbage"}, None),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "7"}, 7.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "7"}, 7.0),
+        ({"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": "7"}, 7.0),
+        ({"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "7"}, None),
+        ({"X-RateLimit-Remaining": "0"}, None),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0"}, None),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "999999"}, 3600.0),
+        ({"RateLimit": '"burst";r=0;t=30', "Retry-After": "99"}, 30.0),
+    ],
+    ids=str,
+)
+def test_any_answer_can_say_that_nothing_is_left(headers: dict[str, str], wait_s: float | None) -> None:
+    """The next call would be sent into a limit that the last answer had told of, and would be refused."""
+    assert quota_wait(CIMultiDict(headers)) == wait_s

@@ -13,8 +13,9 @@ from holdfast.core.idempotency import KeyPlan
 from holdfast.engine.call import Call
 from holdfast.engine.drive import make_call
 from holdfast.engine.runtime import Runtime
-from holdfast.protocols import Answer, Fault
+from holdfast.protocols import Answer, Fault, Refused
 from holdfast.providers import FINIX, GENERIC
+from holdfast.report import Classification
 from holdfast.testing import RecordingSink
 
 LOST = Fault(Outcome.RETRYABLE, Effect.IN_DOUBT, "disconnected", ConnectionError())
@@ -50,19 +51,48 @@ class Memory:
 class Refusing:
     """Limits that refuse one thing."""
 
-    def __init__(self, *, circuit: bool = False, retries: int = 1000) -> None:
+    def __init__(self, *, circuit: bool = False, retries: int = 1000, enters: int = 1000) -> None:
         self._circuit = circuit
         self._retries = retries
+        self._enters = enters
         self.origins: list[str] = []
+        self.log: list[str] = []
 
-    def circuit_open(self, origin: str) -> bool:
+    def of(self, origin: str, policy: Policy) -> "Refusing":
+        del policy
         self.origins.append(origin)
+        return self
+
+    async def enter(self, now: float, deadline_at: float, *, again: bool, safe: bool) -> int | Refused:
+        del now, deadline_at, safe
+        self._enters -= 1
+        self.log.append("enter again" if again else "enter")
+        return 7 if self._enters >= 0 else Refused(StopReason.CIRCUIT_OPEN, 3.0)
+
+    def leave(self, ticket: int, ended: Answer | Fault, verdict: Classification, *, sent_at: float, now: float) -> None:
+        assert sent_at <= now
+        assert (ticket, isinstance(ended, Answer | Fault)) == (7, True)
+        self.log.append(f"leave {verdict.reason}")
+
+    def abandon(self, ticket: int) -> None:
+        assert ticket == 7
+        self.log.append("abandon")
+
+    def refuses(self) -> bool:
         return self._circuit
 
-    def take_retry(self, origin: str) -> bool:
-        self.origins.append(origin)
+    def take_retry(self, ended: Answer | Fault) -> bool:
+        del ended
         self._retries -= 1
         return self._retries >= 0
+
+    def give_back_retry(self, ended: Answer | Fault) -> None:
+        del ended
+        self._retries += 1
+        self.log.append("give back")
+
+    def take_news(self) -> str | None:
+        return None
 
 
 async def drive(
@@ -142,9 +172,7 @@ def test_a_token_is_taken_only_for_a_retry_that_is_made() -> None:
     run_virtual(drive(Memory([Answer(429, {"Retry-After": "9999"})]), limits=limits))
     run_virtual(drive(Memory([Answer(503, {})]), limits=limits, method="POST"))
 
-    assert limits.take_retry("x")
-    assert limits.take_retry("x")
-    assert limits.take_retry("x")
+    assert [limits.take_retry(LOST) for _ in range(4)] == [True, True, True, False]
 
 
 def test_the_lookup_goes_below_the_base_path_and_version() -> None:

@@ -22,7 +22,6 @@ ROWS: Final = (*rows_before.ROWS, *rows_sent.ROWS, *rows_body.ROWS, *rows_status
 
 NO_JOURNAL: Final = "needs the journal, which is a later step"
 LEFT_OUT: Final = {
-    "L01": "needs the circuit breaker, which is a later step",
     "L08": NO_JOURNAL,
     "L09": "needs shared state in Redis, which is a later step",
     "L10": "needs shared state in Redis, which is a later step",

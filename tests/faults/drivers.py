@@ -18,6 +18,12 @@ async def send(scene: Scene) -> Ended:
     return await outcome_of(scene.call(), scene)
 
 
+async def send_with_open_circuit(scene: Scene) -> Ended:
+    """Make the call while the origin's circuit is open."""
+    scene.session.limits.open_circuit(scene.url.removesuffix("/payments"))
+    return await outcome_of(scene.call(), scene)
+
+
 async def send_closed(scene: Scene) -> Ended:
     """Make the call on a session that was closed."""
     await scene.session.close()

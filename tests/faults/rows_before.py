@@ -8,6 +8,7 @@ from tests.faults.certificates import certificates
 from tests.faults.drivers import (
     send_closed,
     send_from_crowded_pool,
+    send_with_open_circuit,
     send_without_connector,
 )
 from tests.faults.handlers import FIN, HANG, after_hello, healthy, holding, on_first_byte, proxy_says
@@ -38,6 +39,16 @@ NO_ALERT: Final = (
 
 ADMISSION: Final = (
     Row(
+        id="L01",
+        place=server(healthy),
+        drive=send_with_open_circuit,
+        seen=0,
+        connects=0,
+        attempts=0,
+        outcome=Outcome.RETRYABLE,
+        reason="circuit_open",
+    ),
+    Row(
         id="L03",
         place=server(healthy),
         ask=Ask(policy={"deadline": 1e-9}),
@@ -58,7 +69,7 @@ ADMISSION: Final = (
         drive=send_from_crowded_pool,
         seen=0,
         connects=None,
-        reason="connect_timeout",
+        reason="pool_wait",
     ),
     Row(id="L05", place=server(healthy), ask=Ask(url="http:///payments"), seen=0, connects=0, reason="invalid_url"),
     Row(id="L06", place=server(healthy), ask=Ask(url="ftp://pay.test/"), seen=0, connects=0, reason="invalid_url"),

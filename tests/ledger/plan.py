@@ -69,8 +69,10 @@ _PATIENT: Final = Policy(
     attempt_timeout=ATTEMPT_TIMEOUT_S,
     backoff_base=0.01,
     backoff_max=0.05,
+    # Its faults are far above any budget: what is looked at is every single verdict, not how the bank is spared.
     retry_budget=None,
     breaker=None,
+    rate_gate=False,
 )
 POLICIES: Final = (
     _PATIENT,

@@ -1,5 +1,6 @@
 """The log events of a call: one verdict each, in the shape that is shipped, at the level that is promised."""
 
+import asyncio
 import json
 import logging
 from contextlib import suppress
@@ -8,9 +9,9 @@ from typing import Any, Final
 
 import jsonschema
 import pytest
-from tests.support import AT_ONCE, Behaviour, Peer, answer, cut, drop, hang, run, said
+from tests.support import AT_ONCE, Behaviour, Peer, answer, cut, drop, hang, run, run_virtual, said
 
-from holdfast import Policy, Provider, ResilientSession
+from holdfast import CircuitOpenError, Policy, Provider, ResilientSession
 from holdfast.core.redact import EVENT_KEYS
 from holdfast.providers import FIANT, FINIX, GENERIC
 from holdfast.testing import RecordedEvent, RecordingSink
@@ -232,3 +233,35 @@ async def _quiet(sink: RecordingSink) -> list[RecordedEvent]:
     async with Peer(answer()) as peer, ResilientSession(peer.url, sinks=[sink]) as session:
         await session.get("/")
     return sink.events
+
+
+def test_each_change_of_a_circuit_is_told_once_by_the_call_that_saw_it() -> None:
+    """Operations would learn of an outage from their customers, and of its end from nobody."""
+
+    async def scenario() -> RecordingSink:
+        sink = RecordingSink()
+        script = [answer(500)] * 10 + [answer(200)]
+        policy = Policy(max_attempts=1)
+        async with Peer(*script) as peer, ResilientSession(peer.url, policy=policy, sinks=[sink]) as session:
+            for _ in range(10):
+                await session.get("/pay")
+            with suppress(CircuitOpenError):
+                await session.get("/pay")
+            await asyncio.sleep(6.0)
+            await session.get("/pay", operation="probe")
+            await asyncio.sleep(2.0)
+            await session.get("/pay")
+        return sink
+
+    sink = run_virtual(scenario())
+
+    check(sink)
+    told = [event for event in sink.events if event.event == "outbound.circuit"]
+    assert [event.fields["reason"] for event in told] == ["circuit_open", "circuit_half_open", "circuit_closed"]
+    assert [event.fields.get("operation") for event in told] == [None, "probe", "probe"]
+    assert {event.level for event in told} == {WARNING}
+    assert told[0].fields.keys() == {"call_id", "provider", "method", "host", "path", "reason"}
+    refused = [fields for fields in sink.named("outbound.call") if fields["stop_reason"] == "circuit_open"]
+    assert [(fields["reason"], fields["attempts"], fields["effect"]) for fields in refused] == [
+        ("circuit_open", 0, "none")
+    ]

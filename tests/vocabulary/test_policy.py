@@ -61,12 +61,15 @@ def test_the_defaults_are_those_of_the_design() -> None:
 
     assert policy == Policy(
         rate_limit=None,
+        rate_gate=True,
         max_attempts=4,
         deadline=300.0,
         attempt_timeout=None,
         backoff_base=0.5,
         backoff_max=20.0,
-        retry_budget=RetryBudget(per_call=0.1, burst=10.0, per_second=0.01),
+        retry_budget=RetryBudget(
+            per_call=0.1, burst=10.0, per_second=0.01, cost_transient=1.0, cost_throttled=0.0, cost_unsent=1.0
+        ),
         breaker=CircuitBreaker(failure_rate=0.5, minimum_calls=10, window_s=10.0, open_s=5.0, probes=1),
         max_concurrency=None,
         read_body=None,
@@ -254,3 +257,10 @@ def test_a_part_of_a_policy_is_of_its_own_kind(name: str) -> None:
 
     with pytest.raises(ValueError, match=f"{name} must be a .* or None, got 'no'"):
         Policy(**wrong)
+
+
+@pytest.mark.parametrize(("kind", "field"), [(Policy, "rate_gate"), (RateLimit, "reads_apart")], ids=short)
+def test_a_switch_is_true_or_false(kind: Kind, field: str) -> None:
+    """``rate_gate=None`` would turn a protection off that was meant to be left alone."""
+    with pytest.raises(ValueError, match=rf"^{field} must be"):
+        kind(**(REQUIRED.get(kind, {}) | {field: NOTHING}))

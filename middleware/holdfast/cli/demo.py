@@ -45,7 +45,7 @@ CONCURRENCY: Final = 8
 MOST_CALLS: Final = 100_000
 
 # Short, so that all of it can be seen within seconds. One client against a server that fails on purpose: a retry budget
-# or a circuit breaker would, rightly, soon stop the show.
+# or a circuit breaker would, rightly, soon stop the show, and a rate gate draw it out.
 POLICY: Final = Policy(
     max_attempts=5,
     deadline=10.0,
@@ -54,6 +54,7 @@ POLICY: Final = Policy(
     backoff_max=0.5,
     retry_budget=None,
     breaker=None,
+    rate_gate=False,
     read_body=True,
 )
 SLOW_S: Final = 1.5

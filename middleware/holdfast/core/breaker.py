@@ -151,6 +151,14 @@ class Circuit:
         """A number that changes with every change of state, and with nothing else: compare it to notice one."""
         return self._generation
 
+    def refuses(self, now: float) -> bool:
+        """Say whether no call would be let through just now; on the ramp some are."""
+        if self._steady or self._state is CircuitState.CLOSED:
+            return False
+        if now < self._open_until:
+            return True
+        return self._state is CircuitState.HALF_OPEN and self._probes_out(now) >= self._policy.probes
+
     def admit(self, now: float, draw: float) -> Ticket:
         """Ask to let one call through.
 
@@ -270,11 +278,14 @@ class Circuit:
         self._steady = share >= 1.0
         return self._generation if draw < share else REFUSED
 
+    def _probes_out(self, now: float) -> int:
+        waited_for = sum(now < began + self._policy.probe_s for began in self._probes.values())
+        return waited_for + self._passed
+
     def _admit_probe(self, now: float) -> Ticket:
         # No call lives longer than five minutes: what has not come back by then was lost by its caller.
         self._probes = {ticket: began for ticket, began in self._probes.items() if now < began + DEADLINE_CAP_S}
-        waited_for = sum(now < began + self._policy.probe_s for began in self._probes.values())
-        if waited_for + self._passed >= self._policy.probes:
+        if self._probes_out(now) >= self._policy.probes:
             return REFUSED
         ticket = self._next_ticket()
         self._probes[ticket] = now

@@ -80,9 +80,21 @@ REASONS: Final = frozenset(
         # Rules of the providers we ship, and what their lookups find.
         *("invalid_field", "more_information_needed", "assessment_needed", "reconciled", "canceled", "unknown_state"),
         # Failures of the transport, from ``transport.faults``.
-        *("dns", "connect", "connect_timeout", "tls", "tls_certificate", "proxy", "proxy_refused", "invalid_url"),
+        *(
+            "dns",
+            "connect",
+            "connect_timeout",
+            "pool_wait",
+            "tls",
+            "tls_certificate",
+            "proxy",
+            "proxy_refused",
+            "invalid_url",
+        ),
         *("too_many_redirects", "bad_redirect", "timeout", "read_timeout", "disconnected", "connection_lost"),
         *("malformed_response", "payload_lost", "local_error", "cancelled", "deadline"),
+        # Of the circuit: the state that refused a call, or that it came into.
+        *("circuit_open", "circuit_half_open", "circuit_closed"),
     }
 )
 """Every reason that a classification, an attempt or a call can carry. A user's own ``Rule`` may add its own."""

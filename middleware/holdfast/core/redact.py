@@ -124,6 +124,14 @@ def safe_url(url: str) -> str:
     return clean(f"{parts['scheme']}://{parts['host']}".lower() + port + (parts["path"] or "/"), URL_LIMIT)
 
 
+def origin_of(url: str) -> str:
+    """Give scheme, host and port of an absolute address as aiohttp sends it, e.g. ``https://api.test:8443``."""
+    begin = url.find("//") + 2
+    end = url.find("/", begin)
+    origin = url if end < 0 else url[:end]
+    return url[:begin] + origin.rpartition("@")[2] if "@" in origin else origin
+
+
 def safe_address(text: str) -> str:
     """Reduce what should have been a URL to what its writer needs to find it again.
 

@@ -20,6 +20,9 @@ WAIT_LIMIT_S: Final = 1e9
 """Ceiling of a ``Retry-After``, in seconds: about 31 years. It only keeps the arithmetic finite; a wait beyond the
 deadline must reach the caller as it was given, so that it stops."""
 
+QUOTA_LIMIT_S: Final = 3600.0
+"""Ceiling of a wait taken from a quota header, in seconds."""
+
 # Integers in reset headers: below the first they count from now, from the first they are epoch seconds, from the
 # second epoch milliseconds (GitHub, X, Smartsheet send epoch seconds; IETF drafts up to 06 and Brevo send a delta).
 _EPOCH_S: Final = 10**9
@@ -59,7 +62,7 @@ _DRAFT_07: Final = re.compile(r"(?:^|,)[ \t]*(remaining|reset)=([0-9]{1,15})[ \t
 
 
 def advised_wait(
-    status: int, headers: Mapping[str, str], *, limit_s: float = 3600.0, now_epoch: float | None = None
+    status: int, headers: Mapping[str, str], *, limit_s: float = QUOTA_LIMIT_S, now_epoch: float | None = None
 ) -> float | None:
     """Read from a response how long to wait before asking again.
 
@@ -84,6 +87,29 @@ def advised_wait(
         return min(max(0.0, wait), WAIT_LIMIT_S)
     wait = _quota_wait(status, found, base)
     return None if wait is None else min(max(0.0, wait), limit_s)
+
+
+def quota_wait(headers: Mapping[str, str]) -> float | None:
+    """Read from any answer that nothing is left of the quota, and for how long.
+
+    Args:
+        headers: The answer's headers, looked up case-insensitively.
+
+    Returns:
+        Seconds until there is more, above zero; ``None`` where something is left, or nothing is said.
+    """
+    # Written out, because every answer is asked. The first is the draft's, the others as in the tables above.
+    if not (
+        "ratelimit" in headers
+        or "x-ratelimit-remaining" in headers
+        or "ratelimit-remaining" in headers
+        or "x-rate-limit-remaining" in headers
+    ):
+        return None
+    found = _wanted(headers)
+    # The rule for a 403 or 503: only where it says itself that nothing remains.
+    wait = _quota_wait(403, found, _http_date(found.get("date", "")))
+    return min(wait, QUOTA_LIMIT_S) if wait is not None and wait > 0 else None
 
 
 def _wanted(headers: Mapping[str, str]) -> dict[str, str]:

@@ -7,17 +7,17 @@ import os
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from holdfast.core.classify import bodiless_success, classify, unreadable_success
 from holdfast.core.deadline import Deadline
 from holdfast.core.effect import after_redirects, join_effects
 from holdfast.core.idempotency import NO_KEY, KeyPlan
-from holdfast.core.redact import clean, safe_url
+from holdfast.core.redact import clean, origin_of, safe_url
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.policy import Policy
-from holdfast.protocols import Answer, Fault
+from holdfast.protocols import Answer, Fault, OriginLimits, Ticket
 from holdfast.providers.provider import SAFE_METHODS, Finding, Lookup, Provider
 from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail
 
@@ -33,6 +33,14 @@ class Attempt:
     bytes_sent: bool | None = None
     error: str | None = None
     pause_s: float | None = None
+
+    @property
+    def verdict(self) -> Classification:
+        """What it means; an attempt that never ended is in doubt."""
+        return self.answer or _NEVER_ENDED
+
+
+_NEVER_ENDED: Final = Classification(outcome=Outcome.RETRYABLE, effect=Effect.IN_DOUBT, reason="cancelled")
 
 
 def new_call_id() -> str:
@@ -80,6 +88,12 @@ class Call:
     key_dropped: bool = False
     """Whether an attempt was redirected to another origin, where no key of ours is known."""
 
+    limits: OriginLimits | None = None
+    """Those of the origin, once the call has asked for them."""
+
+    ticket: Ticket = 0
+    """Of the attempt in flight, at these limits."""
+
     landed_answer: Answer | None = None
     """A success whose body was lost; it is what the caller gets when nothing better came."""
 
@@ -96,6 +110,12 @@ class Call:
         return self.keyed or self.method in self.provider.resend_methods
 
     @property
+    def usual_time_s(self) -> float:
+        """Seconds that an attempt has while the deadline is far."""
+        whole_s = self.deadline.at - self.started
+        return whole_s if self.attempt_timeout_s is None else min(self.attempt_timeout_s, whole_s)
+
+    @property
     def place(self) -> SplitResult:
         """Scheme, host, port and path of the peer, and nothing else of the address."""
         return urlsplit(safe_url(self.url))
@@ -103,8 +123,7 @@ class Call:
     @property
     def origin(self) -> str:
         """Scheme, host and port of the peer."""
-        place = self.place
-        return f"{place.scheme}://{place.netloc}"
+        return origin_of(self.url)
 
     def begin_attempt(self, now: float) -> Attempt:
         """Open the record of the next attempt."""
@@ -275,7 +294,7 @@ class Call:
 
 
 def _attempt_report(attempt: Attempt) -> AttemptReport:
-    verdict = attempt.answer or Classification(outcome=Outcome.RETRYABLE, effect=Effect.IN_DOUBT, reason="cancelled")
+    verdict = attempt.verdict
     return AttemptReport(
         number=attempt.number,
         started_s=attempt.started_s,

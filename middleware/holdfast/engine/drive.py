@@ -3,15 +3,31 @@
 Nothing here knows aiohttp. Every call ends in exactly one ``outbound.call`` event, cancelled and failed ones included.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from holdfast.core.deadline import AttemptLimits
 from holdfast.core.decide import Retry, Situation, Stop, decide
 from holdfast.engine import events
 from holdfast.engine.call import Call
 from holdfast.engine.reconcile import look_up, reconciliation
 from holdfast.engine.runtime import Runtime
-from holdfast.errors import DeadlineExceededError
+from holdfast.errors import CircuitOpenError, DeadlineExceededError, RateLimitedError
 from holdfast.outcome import Effect, Outcome, StopReason
-from holdfast.protocols import Answer, Exchange, Fault
+from holdfast.protocols import Answer, Exchange, Fault, OriginLimits, Refused, Ticket
+from holdfast.providers.provider import SAFE_METHODS
 from holdfast.report import REPORT_ATTRIBUTE, Classification
+
+_NOT_SENT: Final[Mapping[StopReason, tuple[Callable[[str, float | None], Exception], str]]] = {
+    StopReason.CIRCUIT_OPEN: (CircuitOpenError, "circuit_open"),
+    StopReason.RETRY_AFTER_TOO_LONG: (RateLimitedError, "rate_limited"),
+    StopReason.DEADLINE: (lambda *_: TimeoutError(), "deadline"),
+}
+"""What a call ends in that was never let through, and the word for it."""
+
+_TOO_SHORT_SHARE: Final = 0.5
+"""An attempt that the deadline cut off after less than this share of its usual time says nothing of the origin: another
+caller's patience, and not its health, was what had run out."""
 
 
 async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
@@ -22,19 +38,25 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
         this is called again with the exchange of the next hop, or ``end_unfollowed`` with the answer.
 
     Raises:
+        CircuitOpenError: The origin's circuit is open, and nothing was sent.
+        RateLimitedError: The origin asked for a pause that ends after the deadline, and nothing was sent.
         DeadlineExceededError: Time ran out before an answer came.
         Exception: No answer came: the last failure of the transport, as itself. The report is attached to whatever
             is raised, cancellation included.
     """
+    if call.limits is None:
+        call.limits = runtime.limits.of(call.origin, call.policy)
+    limits = call.limits
     try:
-        last = await _try_until_stopped(call, exchange, runtime)
+        last = await _try_until_stopped(call, exchange, runtime, limits)
         if call.in_flight and isinstance(last, Answer):
             return last
-        last = await _settled(call, exchange, runtime, last)
+        last = await _settled(call, exchange, runtime, last, limits)
     except BaseException as error:
         was_in_flight = call.in_flight
         call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
         if was_in_flight:
+            limits.abandon(call.ticket)
             events.attempt_ended(runtime, call, call.attempts[-1])
         _conclude(call, runtime, runtime.now())
         setattr(error, REPORT_ATTRIBUTE, call.report())
@@ -54,37 +76,127 @@ def end_unfollowed(call: Call, redirect: Answer, runtime: Runtime, now: float) -
         runtime: The call's.
         now: When that came.
     """
-    call.end_attempt(redirect, now)
+    verdict = call.end_attempt(redirect, now)
+    if call.limits is not None:
+        _leave(call, redirect, verdict, runtime, call.limits)
     call.stop_reason = StopReason.PERMANENT
     events.attempt_ended(runtime, call, call.attempts[-1])
     _conclude(call, runtime, now)
 
 
-async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime) -> Answer | Fault:
+async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime, limits: OriginLimits) -> Answer | Fault:
+    ended: Answer | Fault | None = None
     while True:
+        if not call.in_flight:
+            entered = await _enter(call, runtime, limits, ended)
+            if entered is None:
+                return _out_of_time(call, runtime)
+            if isinstance(entered, Refused):
+                return _refused(call, entered, ended, exchange)
+            call.ticket = entered
         now = runtime.now()
-        limits = call.deadline.limits(now, call.attempt_timeout_s)
-        if limits.total_s <= 0:
-            return _out_of_time(call, runtime, now)
+        times = call.deadline.limits(now, call.attempt_timeout_s)
+        if times.total_s <= 0:
+            return _let_in_too_late(call, runtime, limits, ended)
         attempt = call.attempts[-1] if call.in_flight else call.begin_attempt(now)
-        ended = await exchange.send(limits.total_s, limits.connect_s)
+        ended = await exchange.send(times.total_s, times.connect_s)
         if isinstance(ended, Answer) and ended.may_go_on:
             return ended
         now = runtime.now()
         verdict = call.end_attempt(ended, now)
-        decision = _decide(call, verdict, exchange, runtime, now)
-        if isinstance(ended, Fault) and ended.timed_out and (ended.final or call.deadline.cut(limits, now)):
-            decision = Stop(StopReason.DEADLINE)
+        cut = isinstance(ended, Fault) and ended.timed_out and (ended.final or call.deadline.cut(times, now))
+        _leave(call, ended, verdict, runtime, limits, too_short=cut and _is_too_short(call, times))
+        decision = Stop(StopReason.DEADLINE) if cut else _decide(call, verdict, ended, exchange, runtime, limits)
         attempt.pause_s = decision.pause_s if isinstance(decision, Retry) else None
         events.attempt_ended(runtime, call, attempt)
         if isinstance(decision, Stop):
             return _stopped(call, decision.reason, ended, verdict, exchange)
         exchange.discard(ended)
         events.pause_begins(runtime, call, attempt, now)
-        await runtime.sleep(decision.pause_s)
+        try:
+            await runtime.sleep(decision.pause_s)
+        except BaseException:
+            limits.give_back_retry(ended)
+            raise
 
 
-def _decide(call: Call, verdict: Classification, exchange: Exchange, runtime: Runtime, now: float) -> Retry | Stop:
+async def _enter(
+    call: Call, runtime: Runtime, limits: OriginLimits, last: Answer | Fault | None
+) -> Ticket | Refused | None:
+    """Wait for a turn to send; a retry that gets none has not used what it paid. ``None`` where time has run out."""
+    entered: Ticket | Refused | None = None
+    try:
+        now, at = runtime.now(), call.deadline.at
+        if now < at:
+            entered = await limits.enter(now, at, again=last is not None, safe=call.method in SAFE_METHODS)
+    finally:
+        if last is not None and (entered is None or isinstance(entered, Refused)):
+            limits.give_back_retry(last)
+    _tell_of_circuit(call, runtime, limits)
+    return entered
+
+
+def _let_in_too_late(call: Call, runtime: Runtime, limits: OriginLimits, last: Answer | Fault | None) -> Answer | Fault:
+    limits.abandon(call.ticket)
+    if last is not None:
+        limits.give_back_retry(last)
+    return _out_of_time(call, runtime)
+
+
+def _refused(call: Call, refused: Refused, last: Answer | Fault | None, exchange: Exchange) -> Answer | Fault:
+    if last is None:
+        return _turned_away(call, refused)
+    stopped = _stopped(call, refused.reason, last, call.attempts[-1].verdict, exchange)
+    if refused.retry_after_s is not None:
+        call.retry_after_s = refused.retry_after_s
+    return stopped
+
+
+def _turned_away(call: Call, refused: Refused) -> Fault:
+    """Say of a call that nothing was sent."""
+    make_error, call.reason = _NOT_SENT[refused.reason]
+    call.outcome, call.stop_reason, call.retry_after_s = Outcome.RETRYABLE, refused.reason, refused.retry_after_s
+    error = make_error(call.origin, refused.retry_after_s)
+    timed_out = isinstance(error, TimeoutError)
+    return Fault(Outcome.RETRYABLE, Effect.NONE, call.reason, error, bytes_sent=False, timed_out=timed_out)
+
+
+def _is_too_short(call: Call, times: AttemptLimits) -> bool:
+    return times.total_s < call.usual_time_s * _TOO_SHORT_SHARE
+
+
+def _leave(
+    call: Call,
+    ended: Answer | Fault,
+    verdict: Classification,
+    runtime: Runtime,
+    limits: OriginLimits,
+    *,
+    too_short: bool = False,
+) -> None:
+    if too_short:
+        limits.abandon(call.ticket)
+        return
+    attempt = call.attempts[-1]
+    began = call.started + attempt.started_s
+    limits.leave(call.ticket, ended, verdict, sent_at=began, now=began + attempt.elapsed_s)
+    _tell_of_circuit(call, runtime, limits)
+
+
+def _tell_of_circuit(call: Call, runtime: Runtime, limits: OriginLimits) -> None:
+    news = limits.take_news()
+    if news is not None:
+        events.circuit_changed(runtime, call, news)
+
+
+def _decide(
+    call: Call,
+    verdict: Classification,
+    ended: Answer | Fault,
+    exchange: Exchange,
+    runtime: Runtime,
+    limits: OriginLimits,
+) -> Retry | Stop:
     if verdict.outcome is Outcome.SUCCESS:
         return Stop(StopReason.SUCCEEDED)
     return decide(
@@ -93,13 +205,13 @@ def _decide(call: Call, verdict: Classification, exchange: Exchange, runtime: Ru
             attempt=len(call.attempts),
             policy=call.policy,
             deadline=call.deadline,
-            now=now,
+            now=runtime.now(),
             draw=runtime.draw(),
             may_repeat=call.may_repeat,
             replayable=exchange.replayable,
             polls_conflict=call.provider.polls_conflict,
-            circuit_open=runtime.limits.circuit_open(call.origin),
-            budget=lambda: runtime.limits.take_retry(call.origin),
+            circuit_open=limits.refuses(),
+            budget=lambda: limits.take_retry(ended),
         )
     )
 
@@ -123,9 +235,9 @@ def _landed_unread(call: Call, landed: Answer) -> Answer:
     return landed
 
 
-def _out_of_time(call: Call, runtime: Runtime, now: float) -> Answer | Fault:
+def _out_of_time(call: Call, runtime: Runtime) -> Answer | Fault:
     if call.in_flight:  # it was redirected too late to be sent on
-        call.cut_off(TimeoutError(), bytes_sent=True, status=None, now=now)
+        call.cut_off(TimeoutError(), bytes_sent=True, status=None, now=runtime.now())
         call.reason = "deadline"
         events.attempt_ended(runtime, call, call.attempts[-1])
     call.stop_reason = StopReason.DEADLINE
@@ -136,7 +248,9 @@ def _out_of_time(call: Call, runtime: Runtime, now: float) -> Answer | Fault:
     return Fault(Outcome.RETRYABLE, call.effect, "deadline", TimeoutError(), timed_out=True)
 
 
-async def _settled(call: Call, exchange: Exchange, runtime: Runtime, last: Answer | Fault) -> Answer | Fault:
+async def _settled(
+    call: Call, exchange: Exchange, runtime: Runtime, last: Answer | Fault, limits: OriginLimits
+) -> Answer | Fault:
     if call.effect is not Effect.IN_DOUBT:
         return last
     plan = reconciliation(
@@ -149,7 +263,7 @@ async def _settled(call: Call, exchange: Exchange, runtime: Runtime, last: Answe
         sent=call.sent,
     )
     now = runtime.now()
-    if plan is None or call.deadline.left(now) <= 0:
+    if plan is None or call.deadline.left(now) <= 0 or limits.refuses():
         return last
     try:
         finding, answer = await look_up(plan, exchange.look_up, runtime, call.policy, call.deadline)

@@ -43,6 +43,11 @@ def call_ended(runtime: Runtime, call: Call, now: float) -> None:
     runtime.emit("outbound.call", _level_of(call), lambda: _of_verdict(call, now))
 
 
+def circuit_changed(runtime: Runtime, call: Call, state: str) -> None:
+    """Tell that the circuit of the call's origin is now ``open``, ``half_open`` or ``closed``: warning."""
+    runtime.emit("outbound.circuit", logging.WARNING, lambda: _of_call(call) | {"reason": f"circuit_{state}"})
+
+
 def deadline_clamped(runtime: Runtime, call: Call | None, deadline: Deadline | None, now: float) -> None:
     """Tell that a caller asked for more time than the deadline allows: warning."""
     known = {"provider": runtime.provider.name} if call is None else _of_call(call)

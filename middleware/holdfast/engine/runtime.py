@@ -10,22 +10,11 @@ from typing import Any, Final
 from holdfast.core.redact import allowed
 from holdfast.engine.in_flight import InFlight
 from holdfast.engine.inbound import current
+from holdfast.engine.limits import LoopLimits
 from holdfast.protocols import EventSink, Limits
 from holdfast.providers.provider import Provider
 
 _log: Final = logging.getLogger("holdfast")
-
-
-class Unlimited:
-    """Allows every call and every retry. Safe to share between threads."""
-
-    def circuit_open(self, origin: str) -> bool:  # noqa: ARG002 - the port's signature
-        """Never refuse a call."""
-        return False
-
-    def take_retry(self, origin: str) -> bool:  # noqa: ARG002 - the port's signature
-        """Never refuse a retry."""
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +23,7 @@ class Runtime:
 
     provider: Provider
     sinks: Sequence[EventSink] = ()
-    limits: Limits = field(default_factory=Unlimited)
+    limits: Limits = field(default_factory=LoopLimits)
     draw: Callable[[], float] = random.random
     sleep: Callable[[float], Any] = asyncio.sleep
     in_flight: InFlight = field(default_factory=InFlight)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from holdfast.outcome import Effect, Outcome
+from holdfast.policy import RateLimit
 from holdfast.providers.provider import (
     Finding,
     KeySlot,
@@ -19,6 +20,13 @@ from holdfast.providers.provider import (
     json_object,
     unversioned,
 )
+
+FINIX_RATE_LIMIT: Final = RateLimit(per_second=100.0, burst=10, reads_apart=True)
+"""Finix's published limit, 100 writes and 100 reads a second, for ``Policy(rate_limit=FINIX_RATE_LIMIT)``.
+
+It is not on by default: each process keeps it for itself, and only you know how many share the account. Source:
+https://docs.finix.com/additional-resources/developers/authentication-and-api-basics/rate-limits.md
+"""
 
 _BY_STATE: Final = {
     "SUCCEEDED": Finding(Effect.LANDED, Outcome.SUCCESS, "reconciled"),
@@ -103,6 +111,7 @@ FINIX: Final = Provider(
     sources=(
         "https://docs.finix.com/additional-resources/developers/implementation-and-testing/error-codes/",
         "https://docs.finix.com/additional-resources/developers/authentication-and-api-basics/idempotent-request",
+        "https://docs.finix.com/additional-resources/developers/authentication-and-api-basics/rate-limits.md",
         "https://docs.finix.com/page-data/release-notes/2023/05/prevent-duplicate-refunds/data.json",
         "https://github.com/finix-payments/finix-python/blob/ecacb7736bf217bd43d4c14ff7feedb37ad2f70f/spec/finix_openapi.yaml",
     ),

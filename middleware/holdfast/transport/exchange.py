@@ -103,6 +103,8 @@ class HttpExchange(ABC):
         if isinstance(ended, Answer) and ended.response is not None:
             # release() keeps the connection when the body has ended, and close() is the only way when it has not.
             response = ended.response
+            if response.connection is None:
+                return  # it went back at the end of the body, which the caller may get to read after all
             response.release() if response.content.at_eof() else response.close()
 
     @abstractmethod

@@ -37,6 +37,10 @@ _TO_HOST: Final = " to host "
 """What aiohttp puts between the words and the address of a connection timeout."""
 
 
+_WAITS_IN_LINE: Final = "_wait_for_available_connection"
+"""The method of aiohttp's connector in which a request waits while its pool is full."""
+
+
 class _Hops(tuple[aiohttp.ClientResponse, ...]):
     """The redirects that were followed, for the caller to look at: neither printed nor pickled."""
 
@@ -80,6 +84,16 @@ def _while_connecting(error: Exception) -> bool:
     return any(frame.f_globals.get("__name__") == "aiohttp.connector" for frame in frames)
 
 
+def _in_line_for_a_connection(error: Exception) -> bool:
+    """Say whether it was raised while all connections of aiohttp's pool were in use: our own doing, not the peer's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if any(frame.f_code.co_name == _WAITS_IN_LINE for frame, _ in walk_tb(cause.__traceback__)):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 _TABLE: Final = (
     # Before a connection exists.
     _Row(aiohttp.ClientConnectorCertificateError, _FINAL, _UNSENT, "tls_certificate"),
@@ -91,7 +105,8 @@ _TABLE: Final = (
     _Row(aiohttp.ClientHttpProxyError, _FINAL, _UNSENT, "proxy_authentication_required", _demands_login),
     _Row(aiohttp.ClientHttpProxyError, _RETRY, _UNSENT, "proxy_refused"),
     _Row(aiohttp.ClientConnectorError, _RETRY, _UNSENT, "connect"),
-    # Pool wait, DNS, TCP, TLS and proxy all end in this one class.
+    # Pool wait, DNS, TCP, TLS and proxy all end in this one class; only the first of them is told apart.
+    _Row(aiohttp.ConnectionTimeoutError, _RETRY, _UNSENT, "pool_wait", _in_line_for_a_connection),
     _Row(aiohttp.ConnectionTimeoutError, _RETRY, _UNSENT, "connect_timeout"),
     # The address, or where a redirect led. InvalidUrlRedirectClientError follows an answer, so it comes first.
     _Row(aiohttp.InvalidUrlRedirectClientError, _FINAL, _MAYBE, "bad_redirect"),
@@ -106,6 +121,7 @@ _TABLE: Final = (
     _Row(aiohttp.ClientPayloadError, _RETRY, _MAYBE, "payload_lost"),
     _Row(aiohttp.ClientConnectionError, _RETRY, _MAYBE, "connection_lost"),
     # The connect phase's own limit lies below the total, but a loop that lags can find both due at once.
+    _Row(TimeoutError, _RETRY, _UNSENT, "pool_wait", _in_line_for_a_connection),
     _Row(TimeoutError, _RETRY, _UNSENT, "connect_timeout", _while_connecting),
     _Row(TimeoutError, _RETRY, _MAYBE, "timeout"),
     _Row(OSError, _RETRY, _MAYBE, "connection_lost"),
