@@ -71,6 +71,12 @@ REVIEWED: Final = (
             }
         ),
     ),
+    Review(
+        reason="A session's `auth=` follows a redirect to another host in aiohttp; here no log-in goes to another "
+        "origin",
+        sessions=("once", "default"),
+        tests=frozenset({"test_client_functional.py::test_auth_persist_on_redirect_to_other_host_with_global_auth"}),
+    ),
 )
 
 
