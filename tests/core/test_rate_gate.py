@@ -556,3 +556,18 @@ def test_a_second_refusal_spreads_the_next_turn_over_the_pace(draw: float, wait_
     gate.throttled(0.0, 0.0, 0.0, draw)
 
     assert gate.reserve(0.0, 1e9) == wait_s
+
+
+def test_a_first_refusal_can_be_told_to_be_mild_and_further_ones_halve_the_pace() -> None:
+    """A quiet process that meets one 429 would crawl at a call in two seconds; one that is refused again must."""
+    gate = RateGate(None, 0.0, mild=10.0)
+    gate.reserve(0.0, inf)
+
+    paces = []
+    for second in range(1, 7):
+        gate.throttled(float(second), float(second), 0.0, 0.0)
+        paces.append(gate.state(float(second)).pace)
+
+    assert paces[0] == 10.0
+    assert paces == sorted((pace for pace in paces if pace is not None), reverse=True)
+    assert paces[-1] == 0.5

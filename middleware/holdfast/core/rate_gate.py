@@ -81,17 +81,30 @@ class RateGate:
     """
 
     __slots__ = (
-        *("_counted", "_counted_since", "_cut_at", "_free_until", "_gap", "_jitter", "_last_rate", "_limit_due"),
+        *(
+            "_counted",
+            "_counted_since",
+            "_cut_at",
+            "_free_until",
+            "_gap",
+            "_jitter",
+            "_last_rate",
+            "_limit_due",
+            "_mild",
+        ),
         *("_limit_gap", "_limit_slack", "_next_due", "_open_at", "_usual"),
     )
 
-    def __init__(self, limit: RateLimit | None, now: float) -> None:
+    def __init__(self, limit: RateLimit | None, now: float, mild: float = _SLOWEST) -> None:
         """Make an open gate.
 
         Args:
             limit: A rate to keep whatever the origin says; ``None`` for none.
             now: The present moment, in seconds.
+            mild: Calls a second below which a first refusal does not cut the pace; further ones halve it on. What a
+                process sent before its first refusal may be too little to tell how fast it may go.
         """
+        self._mild = mild
         self._limit_gap = 0.0 if limit is None else min(1.0 / limit.per_second, _MOST)
         self._limit_slack = 0.0 if limit is None else self._limit_gap * (min(limit.burst, _MOST) - 1)
         self._limit_due = now
@@ -217,10 +230,11 @@ class RateGate:
         # A process that has only just begun to send has one interval, and it is not yet over.
         length = _COUNT_S if self._last_rate else 1.0
         measured = max(self._last_rate, self._counted / max(length, now - self._counted_since))
+        least = _SLOWEST if self._gap else self._mild
         if not self._gap:
             self._usual = max(2.0 * _SLOWEST, measured)
         rate = min(measured, 1.0 / self._gap) if self._gap else measured
-        self._gap = 1.0 / max(_SLOWEST, rate * share)
+        self._gap = 1.0 / max(least, rate * share)
         self._free_until = -inf
 
     def _close(self, now: float, wait_s: float, draw: float) -> None:

@@ -11,6 +11,9 @@ from typing import Final
 from holdfast.core.rate_gate import RateGate, Refusal
 from holdfast.policy import RateLimit
 
+MILD_PACE: Final = 10.0
+"""Calls a second that a first refusal leaves at least: a quiet process that meets one 429 must not crawl after it."""
+
 _TICK_S: Final = 1e-6
 """The least that a timer is set ahead: a moment that rounding puts just before the turn must not be asked for ever."""
 
@@ -22,7 +25,7 @@ class GateLine:
 
     def __init__(self, limit: RateLimit | None) -> None:
         """Make an open gate with nobody before it."""
-        self.gate: RateGate = RateGate(limit, asyncio.get_running_loop().time())
+        self.gate: RateGate = RateGate(limit, asyncio.get_running_loop().time(), MILD_PACE)
         self._line: OrderedDict[asyncio.Future[Refusal | None], float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
