@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Final
 
 import pytest
@@ -13,6 +14,7 @@ from holdfast.core.breaker import CircuitState
 from holdfast.core.classify import classify
 from holdfast.engine.guard import OriginGuard
 from holdfast.engine.limits import MOST_ORIGINS, LoopLimits, limits_of_loop
+from holdfast.engine.line import GateLine
 from holdfast.protocols import Answer, Fault, Refused
 from holdfast.report import Classification
 
@@ -770,3 +772,18 @@ def test_a_cancelled_wait_for_a_place_passes_the_cancellation_on() -> None:
         assert isinstance(await failure(waiting), asyncio.CancelledError)
 
     run_virtual(scenario())
+
+
+def test_a_turn_that_is_due_is_not_a_newcomers_while_somebody_waits() -> None:
+    """In the moment between the turn and its timer a newcomer would go first, each time."""
+
+    async def scenario() -> tuple[bool, bool]:
+        line = GateLine(None)
+        line.gate.throttled(0.0, 0.0, 10.0, 0.0)
+        patient = asyncio.ensure_future(line.turn(0.0, inf))
+        await asyncio.sleep(0)
+        while_waiting = line.pass_at_once(20.0, inf)
+        assert await patient is None
+        return while_waiting, line.pass_at_once(40.0, inf)
+
+    assert run_virtual(scenario()) == (False, True)
