@@ -22,6 +22,7 @@ from yarl import URL
 
 from holdfast.engine import loop_thread
 from holdfast.engine.loop_thread import LoopThread
+from holdfast.engine.runtime import check_type
 from holdfast.errors import ANSWER_ERRORS
 from holdfast.outcome import Outcome, StopReason
 from holdfast.policy import Policy
@@ -158,8 +159,8 @@ class BlockingSession:
         Raises:
             TypeError: An argument is of a wrong type, or aiohttp does not know it.
         """
-        _check_type("provider", provider, Provider)
-        _check_type("policy", policy, Policy)
+        check_type("provider", provider, Provider)
+        check_type("policy", policy, Policy)
         _check_options(client_options)
         self._base_url = base_url
         self._options = client_options | {"provider": provider, "policy": _reading(policy), "sinks": sinks}
@@ -332,11 +333,6 @@ def _let_go(owner: object) -> None:
 
 def _reading(policy: Policy) -> Policy:
     return policy if policy.read_body else replace(policy, read_body=True)
-
-
-def _check_type(name: str, value: object, wanted: type) -> None:
-    if not isinstance(value, wanted):
-        raise TypeError(f"{name}= must be a {wanted.__name__}, got {type(value).__name__}")
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
