@@ -46,6 +46,11 @@ class Answer:
     response: Any = None
     """What the transport gives the caller: an ``aiohttp.ClientResponse``."""
 
+    @property
+    def has_story(self) -> bool:
+        """Whether more is known of it than status, headers and body."""
+        return bool(self.unreadable or self.redirects or self.body_dropped or self.earlier is not Effect.NONE)
+
 
 @dataclass(slots=True)
 class Fault:
@@ -129,10 +134,24 @@ class Refused:
 class OriginLimits(Protocol):
     """Guards one origin against us: circuit, rate gate, concurrency limit and retry budget.
 
-    The engine asks ``enter`` before each attempt and brings its ticket back through ``leave`` or ``abandon``. It asks
-    ``take_retry`` before the pause, and gives a token back that was not used. What is shared between processes leases
-    its tokens ahead, so that only ``enter`` ever waits.
+    Before each attempt the engine asks ``try_enter``, and ``enter`` where that gives nothing. It brings the ticket back
+    through ``leave`` or ``abandon``. It asks ``take_retry`` before the pause, and gives a token back that was not used.
+    What is shared between processes leases its tokens ahead, so that only ``enter`` ever waits.
     """
+
+    def try_enter(self, now: float, deadline_at: float, again: bool, safe: bool) -> Ticket | None:  # noqa: FBT001 - cheaper
+        """Take a turn to send an attempt at once, where nothing is to be waited for, refused or told.
+
+        Args:
+            now: The present moment of the event loop's clock.
+            deadline_at: When the call ends; later than now.
+            again: As for ``enter``.
+            safe: Likewise.
+
+        Returns:
+            The attempt's ticket; or ``None``, and nothing was taken: ``enter`` is to be asked. It may always be.
+        """
+        ...
 
     async def enter(self, now: float, deadline_at: float, *, again: bool, safe: bool) -> Ticket | Refused:
         """Wait for a turn to send an attempt.
@@ -147,8 +166,12 @@ class OriginLimits(Protocol):
 
     def leave(
         self, ticket: Ticket, ended: "Answer | Fault", verdict: Classification, *, sent_at: float, now: float
-    ) -> None:
-        """Tell what became of an attempt that began at ``sent_at`` and ended now."""
+    ) -> str | None:
+        """Tell what became of an attempt that began at ``sent_at`` and ended now.
+
+        Returns:
+            The circuit's state, as ``take_news`` gives it.
+        """
         ...
 
     def abandon(self, ticket: Ticket) -> None:
@@ -168,7 +191,11 @@ class OriginLimits(Protocol):
         ...
 
     def take_news(self) -> str | None:
-        """Give the circuit's state once, after it has changed."""
+        """Give the circuit's state once, after it has changed; asked after ``enter``.
+
+        Returns:
+            ``open``, ``half_open`` or ``closed``; ``None`` where it has not changed since it was told.
+        """
         ...
 
 

@@ -37,8 +37,9 @@ def limits(draw: float = 0.0) -> LocalLimits:
 
 
 async def enter(guard: OriginGuard, until: float = FAR, *, again: bool = False, safe: bool = False) -> int | Refused:
-    """Ask to be let in."""
-    return await guard.enter(now(), until, again=again, safe=safe)
+    """Ask to be let in, as the engine does."""
+    at_once = guard.try_enter(now(), until, again, safe)
+    return await guard.enter(now(), until, again=again, safe=safe) if at_once is None else at_once
 
 
 async def let_in(guard: OriginGuard, until: float = FAR, *, safe: bool = False) -> int:
@@ -55,10 +56,10 @@ def verdict_on(ended: Answer | Fault) -> Classification:
     return classify(ended.status, headers=ended.headers)
 
 
-def leave(guard: OriginGuard, ticket: int, status: int = 200, headers: dict[str, str] | None = None) -> None:
+def leave(guard: OriginGuard, ticket: int, status: int = 200, headers: dict[str, str] | None = None) -> str | None:
     """Come back with an answer."""
     answer = Answer(status, CIMultiDict(headers or {}))
-    guard.leave(ticket, answer, verdict_on(answer), sent_at=now(), now=now())
+    return guard.leave(ticket, answer, verdict_on(answer), sent_at=now(), now=now())
 
 
 async def go(guard: OriginGuard, status: int = 200, headers: dict[str, str] | None = None) -> None:
@@ -141,16 +142,16 @@ def test_each_change_of_the_circuit_is_news_once() -> None:
 
     async def scenario() -> None:
         guard = limits().of(ORIGIN, BREAKER)
+        tickets = [await let_in(guard) for _ in range(11)]
         news = [guard.take_news()]
-        await open_circuit(guard)
-        news += [guard.take_news(), guard.take_news()]
+        news += [leave(guard, ticket, 500) for ticket in tickets[8:]]
+        news += [leave(guard, ticket, 500) for ticket in tickets[:8]]
         await asyncio.sleep(5.0)
         probe = await let_in(guard)
-        news += [guard.take_news()]
-        leave(guard, probe)
-        news += [guard.take_news(), guard.take_news()]
+        news += [guard.take_news(), leave(guard, probe), guard.take_news()]
+        news += [leave(guard, await let_in(guard))]
 
-        assert news == [None, "open", None, "half_open", "closed", None]
+        assert news == [*[None] * 10, "open", None, "half_open", "closed", None, None]
 
     run_virtual(scenario())
 

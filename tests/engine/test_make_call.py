@@ -63,16 +63,24 @@ class Refusing:
         self.origins.append(origin)
         return self
 
+    def try_enter(self, now: float, deadline_at: float, again: bool, safe: bool) -> int | None:  # noqa: FBT001
+        del deadline_at, again, safe
+        assert now == asyncio.get_running_loop().time()
+        return None
+
     async def enter(self, now: float, deadline_at: float, *, again: bool, safe: bool) -> int | Refused:
         del now, deadline_at, safe
         self._enters -= 1
         self.log.append("enter again" if again else "enter")
         return 7 if self._enters >= 0 else Refused(StopReason.CIRCUIT_OPEN, 3.0)
 
-    def leave(self, ticket: int, ended: Answer | Fault, verdict: Classification, *, sent_at: float, now: float) -> None:
+    def leave(
+        self, ticket: int, ended: Answer | Fault, verdict: Classification, *, sent_at: float, now: float
+    ) -> str | None:
         assert sent_at <= now
         assert (ticket, isinstance(ended, Answer | Fault)) == (7, True)
         self.log.append(f"leave {verdict.reason}")
+        return None
 
     def abandon(self, ticket: int) -> None:
         assert ticket == 7

@@ -126,7 +126,6 @@ class Simulation:
             key=NO_KEY if key is None else KeyPlan(key),
             lookup=LOOKUP if order.kind is Kind.KEYED_LOOKUP else None,
             sent=order.body,
-            call_id=order.call,
         )
         ended: Answer | BaseException | None = None
         try:

@@ -338,7 +338,9 @@ def test_the_wrong_kind_of_limits_is_refused_where_it_is_given() -> None:
     async def scenario() -> None:
         wrong: Any = 10
 
-        with pytest.raises(TypeError, match="limits= must be a LocalLimits, got int"):
+        with pytest.raises(
+            TypeError, match=r"limits= must be a LocalLimits, or have of\(origin, policy\) as it has, got int"
+        ):
             ResilientSession(limits=wrong)
 
     run(scenario())

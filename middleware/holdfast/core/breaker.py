@@ -120,11 +120,15 @@ class Circuit:
 
     Each call asks ``admit`` and brings its ticket back once, through ``succeeded``, ``failed`` or ``abandoned``. What a
     call reports that began before the last change of state says nothing about the present one, and is ignored.
+
+    Attributes:
+        steady_ticket: What ``admit`` would give every call, for callers who save the question; ``REFUSED`` says to ask.
     """
 
     __slots__ = (
-        *("_advised_until", "_calls", "_failures", "_generation", "_held", "_issued", "_open_until", "_passed"),
-        *("_policy", "_probes", "_ramp_s", "_since", "_slot", "_slot_ends", "_slot_s", "_state", "_steady"),
+        *("_advised_until", "_calls", "_failures", "_fresh_calls", "_fresh_failures", "_generation", "_held"),
+        *("_issued", "_open_until", "_passed", "_policy", "_probes", "_ramp_s", "_since", "_slot", "_slot_ends"),
+        *("_slot_s", "_state", "_told", "steady_ticket"),
     )
 
     def __init__(self, policy: CircuitBreaker, now: float) -> None:
@@ -141,19 +145,30 @@ class Circuit:
         self._open_until = now
         self._probes: dict[int, float] = {}  # ticket: when it began
         self._slot = 0
-        self._calls: list[int] = []
+        self._calls: list[int] = []  # of each slot that is over
         self._failures: list[int] = []
+        self._fresh_calls = 0  # of the present one, which counts most
+        self._fresh_failures = 0
         self._advised_until = now
+        self._told = CircuitState.CLOSED
         self._close(now, ramp_s=0.0)
+        self.steady_ticket: Ticket = self._generation
 
     @property
     def generation(self) -> int:
         """A number that changes with every change of state, and with nothing else: compare it to notice one."""
         return self._generation
 
+    def take_news(self) -> CircuitState | None:
+        """Give the state once, after it has changed by itself or by hand. While a ticket is steady, there is none."""
+        if self._state is self._told:
+            return None
+        self._told = self._state
+        return self._told
+
     def refuses(self, now: float) -> bool:
         """Say whether no call would be let through just now; on the ramp some are."""
-        if self._steady or self._state is CircuitState.CLOSED:
+        if self._state is CircuitState.CLOSED:
             return False
         if now < self._open_until:
             return True
@@ -169,10 +184,8 @@ class Circuit:
         Returns:
             The call's ticket, or ``REFUSED``.
         """
-        if self._steady:
-            return self._generation
         if self._state is CircuitState.CLOSED:
-            return self._admit_on_ramp(now, draw)
+            return self.steady_ticket or self._admit_on_ramp(now, draw)
         if now < self._open_until:
             return REFUSED
         if self._state is CircuitState.OPEN:
@@ -184,7 +197,7 @@ class Circuit:
         if ticket == self._generation:
             if now >= self._slot_ends:
                 self._turn_window(now)
-            self._calls[self._slot] += 1
+            self._fresh_calls += 1
             return
         if self._probes.pop(ticket, None) is None:
             return
@@ -213,8 +226,8 @@ class Circuit:
             return
         if now >= self._slot_ends:
             self._turn_window(now)
-        self._calls[self._slot] += 1
-        self._failures[self._slot] += 1
+        self._fresh_calls += 1
+        self._fresh_failures += 1
         self._advised_until = max(self._advised_until, now + min(retry_after_s, self._policy.open_max_s))
         if began is not None:
             self._open(now, draw, since=began)
@@ -250,13 +263,17 @@ class Circuit:
 
     def retry_after(self, now: float) -> float | None:
         """Give the seconds until a call goes through; 0 when one may, ``None`` when that is not known."""
-        if self._steady:
-            return 0.0
         if self._state is CircuitState.CLOSED:
-            return max(0.0, self._since + self._ramp_s - now)
+            return 0.0 if self.steady_ticket else max(0.0, self._since + self._ramp_s - now)
         if self._held or self._state is CircuitState.HALF_OPEN:
             return None
         return max(0.0, self._open_until - now)
+
+    def is_at_rest(self, now: float) -> bool:
+        """Say whether a new circuit would do as well: closed, or open so long that nobody asks any more."""
+        if self._state is CircuitState.CLOSED:
+            return not self._held and self._share(now) >= 1.0
+        return now >= max(self._since, self._open_until) + DEADLINE_CAP_S
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         """Say where it stands."""
@@ -266,8 +283,8 @@ class Circuit:
             state=self._state,
             since=self._since,
             held=self._held,
-            calls=sum(self._calls),
-            failures=sum(self._failures),
+            calls=sum(self._calls) + self._fresh_calls,
+            failures=sum(self._failures) + self._fresh_failures,
             probes=len(self._probes),
             admitted=self._share(now),
             retry_after_s=self.retry_after(now),
@@ -275,7 +292,8 @@ class Circuit:
 
     def _admit_on_ramp(self, now: float, draw: float) -> Ticket:
         share = self._share(now)
-        self._steady = share >= 1.0
+        if share >= 1.0:
+            self.steady_ticket = self._generation
         return self._generation if draw < share else REFUSED
 
     def _probes_out(self, now: float) -> int:
@@ -292,10 +310,10 @@ class Circuit:
         return ticket
 
     def _has_failed_too_often(self) -> bool:
-        calls = sum(self._calls)
+        calls = sum(self._calls) + self._fresh_calls
         if self._held or calls < self._policy.minimum_calls:
             return False
-        return sum(self._failures) / calls >= self._policy.failure_rate
+        return (sum(self._failures) + self._fresh_failures) / calls >= self._policy.failure_rate
 
     def _open(self, now: float, draw: float, *, since: float) -> None:
         # After a probe the time counts from when that began: one that hangs must not put off the next.
@@ -308,17 +326,17 @@ class Circuit:
     def _close(self, now: float, *, ramp_s: float) -> None:
         self._enter(CircuitState.CLOSED, now)
         self._ramp_s = ramp_s
-        self._steady = ramp_s <= 0.0
         self._advised_until = now
         self._calls = [0] * _SLOTS
         self._failures = [0] * _SLOTS
+        self._fresh_calls = self._fresh_failures = 0
         self._slot = 0
         self._slot_ends = now + self._slot_s
 
     def _enter(self, state: CircuitState, now: float) -> None:
         self._state = state
         self._since = now
-        self._steady = False
+        self.steady_ticket = REFUSED
         self._generation = self._next_ticket()
         self._probes.clear()
         self._passed = 0
@@ -330,10 +348,12 @@ class Circuit:
     def _share(self, now: float) -> float:
         if self._state is not CircuitState.CLOSED:
             return 0.0
-        return 1.0 if self._steady else min(1.0, (now - self._since) / self._ramp_s)
+        return 1.0 if self.steady_ticket or not self._ramp_s else min(1.0, (now - self._since) / self._ramp_s)
 
     def _turn_window(self, now: float) -> None:
         """Forget what has left the window, in whole slots."""
+        self._calls[self._slot], self._failures[self._slot] = self._fresh_calls, self._fresh_failures
+        self._fresh_calls = self._fresh_failures = 0
         for _ in range(_SLOTS):
             self._slot = (self._slot + 1) % _SLOTS
             self._calls[self._slot] = 0

@@ -63,9 +63,12 @@ class RetryBucket:
     It starts full: the first calls of a fresh process are those that meet a deployment's hiccup, and a budget that had
     to be earned first would leave just them without a retry. The price is known: each process may cause ``burst``
     retries in an outage above its share, once.
+
+    Attributes:
+        is_full: Whether a deposit would change nothing, for callers who save it.
     """
 
-    __slots__ = ("_burst", "_per_call", "_per_second", "_prices", "_tokens", "_trickled_at")
+    __slots__ = ("_burst", "_per_call", "_per_second", "_prices", "_tokens", "_trickled_at", "is_full")
 
     def __init__(self, budget: RetryBudget, now: float) -> None:
         """Make a full bucket.
@@ -84,11 +87,12 @@ class RetryBucket:
         }
         self._tokens = self._burst
         self._trickled_at = now
+        self.is_full = True
 
     def deposit(self) -> None:
         """Put in one call's share. Once per call that is sent: one that a closed door refused has earned nothing."""
-        if self._tokens < self._burst:
-            self._tokens = min(self._burst, self._tokens + self._per_call)
+        if not self.is_full:
+            self._fill(self._per_call)
 
     def take(self, now: float, kind: RetryKind) -> bool:
         """Pay for one retry, before its pause.
@@ -101,11 +105,17 @@ class RetryBucket:
         if left < -_ROUNDING:
             return False
         self._tokens = max(0.0, left)
+        self.is_full = self._tokens >= self._burst
         return True
 
     def give_back(self, kind: RetryKind) -> None:
         """Put back what a retry had paid that was then never sent: its call was cancelled or refused in the pause."""
-        self._tokens = min(self._burst, self._tokens + self._prices[kind])
+        self._fill(self._prices[kind])
+
+    def is_at_rest(self, now: float) -> bool:
+        """Say whether a new bucket would do as well: full, or as good as full."""
+        self._trickle(now)
+        return self._tokens > self._burst - 1.0
 
     def state(self, now: float) -> BudgetState:
         """Say what it holds."""
@@ -116,5 +126,9 @@ class RetryBucket:
         # Late is as good as in time: what comes in between only adds, and the brim cuts the sum either way.
         passed = now - self._trickled_at
         if passed > 0.0:
-            self._tokens = min(self._burst, self._tokens + passed * self._per_second)
+            self._fill(passed * self._per_second)
             self._trickled_at = now
+
+    def _fill(self, tokens: float) -> None:
+        self._tokens = min(self._burst, self._tokens + tokens)
+        self.is_full = self._tokens >= self._burst

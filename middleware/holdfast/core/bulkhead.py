@@ -73,6 +73,11 @@ class Bulkhead(Generic[Waiter]):
             return None
         return self.leave()
 
+    def is_at_rest(self, now: float) -> bool:
+        """Say whether a new bulkhead would do as well: nobody is in flight."""
+        del now
+        return not self._in_flight
+
     def state(self) -> BulkheadState:
         """Say what it holds."""
         return BulkheadState(in_flight=self._in_flight, waiting=len(self._line), limit=self._limit)

@@ -208,9 +208,9 @@ def classify(
         Outcome, effect of this attempt, reason, advised wait in seconds, and the errors in the body. It never raises
         on anything that came from the network.
     """
-    found = headers or {}
     if _is_2xx(status):
-        return _success(status, method)
+        return classified_success(status, method)
+    found = headers or {}
     errors = _decoded(provider, body)
     facts = _Facts(status, errors, keyed, in_doubt, _should_retry(found), provider.key_words)
     outcome, reason = _outcome(facts, provider)
@@ -284,7 +284,8 @@ def bodiless_success(status: int, method: str) -> Classification:
 
 
 @lru_cache(maxsize=256)
-def _success(status: int, method: str) -> Classification:
+def classified_success(status: int, method: str) -> Classification:
+    """Classify a 2xx that nothing else is known of: one look-up."""
     effect = Effect.NONE if method.upper() in SAFE_METHODS else Effect.LANDED
     return Classification(outcome=Outcome.SUCCESS, effect=effect, reason=_reason_of(status), status=status)
 

@@ -7,12 +7,15 @@ from one that fires after a connection existed by its class alone, without trace
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from holdfast.policy import DEADLINE_CAP_S
 
 _CONNECT_SHARE: Final = 0.02
 _CONNECT_MARGIN_S: Final = 0.25
+_ROUNDING_S: Final = 1e-6
+"""An attempt that may take just what is left has its own time, and not what adding and subtracting made of it."""
 
 
 class AttemptLimits(NamedTuple):
@@ -50,9 +53,13 @@ class Deadline:
             attempt_timeout_s: The attempt's own limit, in seconds; ``None`` gives it all that is left.
         """
         left = self.at - now
-        total = left if attempt_timeout_s is None or attempt_timeout_s >= left else attempt_timeout_s
-        margin = min(_CONNECT_MARGIN_S, total * _CONNECT_SHARE)
-        return AttemptLimits(total, total - margin)
+        whole = attempt_timeout_s is None or attempt_timeout_s > left + _ROUNDING_S
+        return _divided(left if attempt_timeout_s is None or whole else attempt_timeout_s)
+
+
+@lru_cache(maxsize=64)
+def _divided(total_s: float) -> AttemptLimits:
+    return AttemptLimits(total_s, total_s - min(_CONNECT_MARGIN_S, total_s * _CONNECT_SHARE))
 
 
 def deadline_after(now: float, seconds: float) -> Deadline:
@@ -62,4 +69,4 @@ def deadline_after(now: float, seconds: float) -> Deadline:
         now: The present moment on the event loop's clock.
         seconds: How long the call may live; never more than 300, whatever is asked for.
     """
-    return Deadline(now + min(seconds, DEADLINE_CAP_S))
+    return Deadline(now + (seconds if seconds < DEADLINE_CAP_S else DEADLINE_CAP_S))

@@ -78,21 +78,16 @@ class RateGate:
 
     The line of those who wait is the caller's: ``reserve`` is asked by a newcomer, with the number of those before it,
     and again by the first in line when its wait is over.
+
+    Attributes:
+        free_until: Moment before which ``reserve`` would give every call a turn and only count it, in ``counted``: for
+            callers who save the question.
+        gap: Seconds between two turns; 0 is no pace.
     """
 
     __slots__ = (
-        *(
-            "_counted",
-            "_counted_since",
-            "_cut_at",
-            "_free_until",
-            "_gap",
-            "_jitter",
-            "_last_rate",
-            "_limit_due",
-            "_mild",
-        ),
-        *("_limit_gap", "_limit_slack", "_next_due", "_open_at", "_usual"),
+        *("_counted_since", "_cut_at", "_jitter", "_last_rate", "_limit_due", "_limit_gap", "_limit_slack", "_mild"),
+        *("_next_due", "_open_at", "_usual", "counted", "free_until", "gap"),
     )
 
     def __init__(self, limit: RateLimit | None, now: float, mild: float = _SLOWEST) -> None:
@@ -110,43 +105,48 @@ class RateGate:
         self._limit_due = now
         self._open_at = now
         self._jitter = 0.0
-        self._gap = 0.0  # seconds between two turns; 0 is no pace
+        self.gap = 0.0
         self._next_due = now
         self._usual = 0.0
         self._cut_at = -inf
         self._last_rate = 0.0
-        self._counted = 0
+        self.counted = 0
         self._counted_since = now
-        self._free_until = -inf
+        self.free_until = -inf
 
-    def reserve(self, now: float, deadline_at: float, ahead: int = 0) -> float | Refusal:
+    def reserve(self, now: float, deadline_at: float, ahead: int = 0, *, has_waited: bool = False) -> float | Refusal:
         """Ask for a turn.
 
         Args:
             now: The present moment.
             deadline_at: When the call ends.
             ahead: How many wait before this one.
+            has_waited: Whether it asks again, and there is a line.
 
         Returns:
             0.0 with nobody ahead: the turn is given, go. Otherwise the seconds to wait, as far as is known now: the
             turn is not given yet, and the first in line asks again when they are over. Or a refusal, where the turn
             would not come before the deadline.
         """
-        if now < self._free_until:
-            self._counted += 1
+        if now < self.free_until:
+            self.counted += 1
             return 0.0
         due = self._due(now, ahead)
         if due >= deadline_at:
             return Refusal(due - now)
         if due <= now and not ahead:
-            self._give_turn(now)
+            self._give_turn(now, has_waited=has_waited)
             return 0.0
         return due - now
 
+    def wait_s(self, now: float, ahead: int = 0) -> float:
+        """Give the seconds until the turn of a call with so many before it, as far as is known."""
+        return self._due(now, ahead) - now
+
     def give_back(self) -> None:
         """Return a turn that was given, because its call was cancelled before it was sent."""
-        self._counted -= 1
-        self._next_due -= self._gap
+        self.counted -= 1
+        self._next_due -= self.gap
         self._limit_due -= self._limit_gap
 
     def throttled(self, sent_at: float, now: float, wait_s: float | None, draw: float) -> None:
@@ -159,7 +159,7 @@ class RateGate:
             wait_s: Seconds the origin asked for; ``None`` when it did not say.
             draw: Uniform random number in ``[0, 1]``, which spreads the wait.
         """
-        was_paced = bool(self._gap)
+        was_paced = bool(self.gap)
         is_news = sent_at >= self._cut_at or not was_paced
         if is_news:
             self._set_pace(now, _CUT)
@@ -168,14 +168,14 @@ class RateGate:
         if is_news and was_paced:
             # A slow pace outlasts the jitter of the wait: a thousand processes that were refused together would come
             # back in step for ever. In simulation 22 attempts a call, and 4 with this.
-            self._next_due = max(self._next_due, self._open_at) + self._gap * draw
+            self._next_due = max(self._next_due, self._open_at) + self.gap * draw
 
     def exhausted(self, now: float, wait_s: float, draw: float) -> None:
         """Report an answer that says that nothing is left of the quota for some seconds.
 
         Nothing was refused, so the pace is not cut; but those who wait for the moment must not come out as a herd.
         """
-        if not self._gap:
+        if not self.gap:
             self._set_pace(now, 1.0)
         self._close(now, wait_s, draw)
 
@@ -184,58 +184,66 @@ class RateGate:
 
         An origin without a limiter says "too much" in no other way. Without a pace it says nothing of the rate.
         """
-        if self._gap and sent_at >= self._cut_at:
+        if self.gap and sent_at >= self._cut_at:
             self._set_pace(now, _CUT)
             self._cut_at = now
 
     def succeeded(self, now: float) -> None:
         """Report an attempt that was not refused: the pace grows."""
-        if not self._gap:
+        if not self.gap:
             return
         # One call in each gap adds its share, so that the pace grows by the same step every second.
-        rate, usual = 1.0 / self._gap, self._usual
-        regained = min(usual, rate + max(_SLOWEST, usual * _REGAIN) * self._gap)
-        calm = now >= max(self._open_at, self._cut_at) + _CALM_S
-        self._gap = 1.0 / max(regained, rate + (rate * _CATCH_UP if calm else usual * _BEYOND) * self._gap)
+        rate, usual = 1.0 / self.gap, self._usual
+        regained = min(usual, rate + max(_SLOWEST, usual * _REGAIN) * self.gap)
+        calm = now >= self._calm_at()
+        self.gap = 1.0 / max(regained, rate + (rate * _CATCH_UP if calm else usual * _BEYOND) * self.gap)
+
+    def is_at_rest(self, now: float) -> bool:
+        """Say whether a new gate would let calls through just as this one does."""
+        is_forgotten = not self.gap or now >= max(self._calm_at(), self._next_due + self.gap)
+        return is_forgotten and now >= max(self._open_at, self._limit_due)
 
     def state(self, now: float) -> GateState:
         """Say where it stands."""
-        return GateState(closed_s=max(0.0, self._open_at - now), pace=1.0 / self._gap if self._gap else None)
+        return GateState(closed_s=max(0.0, self._open_at - now), pace=1.0 / self.gap if self.gap else None)
+
+    def _calm_at(self) -> float:
+        return max(self._open_at, self._cut_at) + _CALM_S
 
     def _due(self, now: float, ahead: int) -> float:
         start = due = max(now, self._open_at)
-        if self._gap:
-            due = max(start, self._next_due) + ahead * self._gap
+        if self.gap:
+            due = max(start, self._next_due) + ahead * self.gap
         if not self._limit_gap:
             return due
         return max(due, max(start, self._limit_due) + ahead * self._limit_gap - self._limit_slack)
 
-    def _give_turn(self, now: float) -> None:
+    def _give_turn(self, now: float, *, has_waited: bool) -> None:
         if now >= self._counted_since + _COUNT_S:
-            self._last_rate = self._counted / (now - self._counted_since)
-            self._counted, self._counted_since = 0, now
-        self._counted += 1
-        if self._gap:
-            # A turn that nobody took when it was due shows that there is no line, which would come out as a herd.
-            calm_at = max(self._open_at, self._cut_at) + _CALM_S
-            if now >= max(calm_at, self._next_due + self._gap):
-                self._gap = 0.0
-            self._next_due = now + self._gap
+            self._last_rate = self.counted / (now - self._counted_since)
+            self.counted, self._counted_since = 0, now
+        self.counted += 1
+        if self.gap:
+            # A turn that nobody took when it was due shows that there is no line, which would come out as a herd; or
+            # that the event loop was busy, where the call has stood in line.
+            if not has_waited and now >= max(self._calm_at(), self._next_due + self.gap):
+                self.gap = 0.0
+            self._next_due = now + self.gap
         if self._limit_gap:
             self._limit_due = max(now, self._limit_due) + self._limit_gap
-        elif not self._gap:
-            self._free_until = self._counted_since + _COUNT_S
+        elif not self.gap:
+            self.free_until = self._counted_since + _COUNT_S
 
     def _set_pace(self, now: float, share: float) -> None:
         # A process that has only just begun to send has one interval, and it is not yet over.
         length = _COUNT_S if self._last_rate else 1.0
-        measured = max(self._last_rate, self._counted / max(length, now - self._counted_since))
-        least = _SLOWEST if self._gap else self._mild
-        if not self._gap:
+        measured = max(self._last_rate, self.counted / max(length, now - self._counted_since))
+        least = _SLOWEST if self.gap else self._mild
+        if not self.gap:
             self._usual = max(2.0 * _SLOWEST, measured)
-        rate = min(measured, 1.0 / self._gap) if self._gap else measured
-        self._gap = 1.0 / max(least, rate * share)
-        self._free_until = -inf
+        rate = min(measured, 1.0 / self.gap) if self.gap else measured
+        self.gap = 1.0 / max(least, rate * share)
+        self.free_until = -inf
 
     def _close(self, now: float, wait_s: float, draw: float) -> None:
         if now >= self._open_at:
@@ -243,4 +251,4 @@ class RateGate:
             self._jitter = _JITTER * draw
         wait_s = min(wait_s, CLOSED_MAX_S)
         self._open_at = max(self._open_at, now + wait_s * (1.0 + self._jitter))
-        self._free_until = -inf
+        self.free_until = -inf

@@ -7,6 +7,7 @@ without their secret parts. Pure and total: nothing here raises, whatever it is 
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 TEXT_LIMIT: Final = 256
@@ -124,6 +125,7 @@ def safe_url(url: str) -> str:
     return clean(f"{parts['scheme']}://{parts['host']}".lower() + port + (parts["path"] or "/"), URL_LIMIT)
 
 
+@lru_cache(maxsize=256)
 def origin_of(url: str) -> str:
     """Give scheme, host and port of an absolute address as aiohttp sends it, e.g. ``https://api.test:8443``."""
     begin = url.find("//") + 2

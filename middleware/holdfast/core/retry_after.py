@@ -36,6 +36,9 @@ _WHEN_EXHAUSTED: Final = frozenset({403, 503})
 _REMAINING: Final = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
 # RateLimit-Reset: drafts up to 06. X-RateLimit-Reset: GitHub and most others. X-Rate-Limit-Reset: X.
 _RESETS: Final = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset")
+QUOTA_HEADERS: Final = frozenset({"ratelimit", *_REMAINING})
+"""Without one of these an answer says nothing of what is left of a quota."""
+
 _WANTED: Final = frozenset({"retry-after", "retry-after-ms", "ratelimit", "date", *_REMAINING, *_RESETS})
 
 _TIME: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"
@@ -98,13 +101,7 @@ def quota_wait(headers: Mapping[str, str]) -> float | None:
     Returns:
         Seconds until there is more, above zero; ``None`` where something is left, or nothing is said.
     """
-    # Written out, because every answer is asked. The first is the draft's, the others as in the tables above.
-    if not (
-        "ratelimit" in headers
-        or "x-ratelimit-remaining" in headers
-        or "ratelimit-remaining" in headers
-        or "x-rate-limit-remaining" in headers
-    ):
+    if headers.keys().isdisjoint(QUOTA_HEADERS):
         return None
     found = _wanted(headers)
     # The rule for a 403 or 503: only where it says itself that nothing remains.

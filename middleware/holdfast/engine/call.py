@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from holdfast.core.classify import bodiless_success, classify, unreadable_success
+from holdfast.core.classify import bodiless_success, classified_success, classify, unreadable_success
 from holdfast.core.deadline import Deadline
 from holdfast.core.effect import after_redirects, join_effects
 from holdfast.core.idempotency import NO_KEY, KeyPlan
@@ -19,20 +19,22 @@ from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.policy import Policy
 from holdfast.protocols import Answer, Fault, OriginLimits, Ticket
 from holdfast.providers.provider import SAFE_METHODS, Finding, Lookup, Provider
-from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail
+from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail, logrefs_of
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Attempt:
     """One send, as it happened. Times in seconds."""
 
     number: int
     started_s: float
-    elapsed_s: float = 0.0
-    answer: Classification | None = None
-    bytes_sent: bool | None = None
-    error: str | None = None
-    pause_s: float | None = None
+    elapsed_s: float = field(default=0.0, init=False)
+    answer: Classification | None = field(default=None, init=False)
+    bytes_sent: bool | None = field(default=None, init=False)
+    error: str | None = field(default=None, init=False)
+    pause_s: float | None = field(default=None, init=False)
+    headers: Mapping[str, str] | None = field(default=None, init=False)
+    """Of the answer, for what a report or an event takes out of them."""
 
     @property
     def verdict(self) -> Classification:
@@ -48,9 +50,12 @@ def new_call_id() -> str:
     return os.urandom(8).hex()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(eq=False)
 class Call:
-    """The record of one call. Confined to one event loop."""
+    """The record of one call. Confined to one event loop.
+
+    What happens to it begins with the class's own values: a call that succeeds sets few of them, and is made for less.
+    """
 
     method: str
     url: str
@@ -63,41 +68,58 @@ class Call:
     """On the event loop's clock."""
 
     attempt_timeout_s: float | None = None
-    operation: str | None = None
-    key: KeyPlan = NO_KEY
-    lookup: Lookup | None = None
-    sent: Mapping[str, Any] | None = None
+    operation: str | None = field(default=None, kw_only=True)
+    key: KeyPlan = field(default=NO_KEY, kw_only=True)
+    lookup: Lookup | None = field(default=None, kw_only=True)
+    sent: Mapping[str, Any] | None = field(default=None, kw_only=True)
     """The JSON body, for lookups to compare with; ``None`` where it is not known. It goes into no report."""
 
-    base_path: str = ""
+    base_path: str = field(default="", kw_only=True)
     """Path of the session's base address, which lookups go below."""
 
-    call_id: str = field(default_factory=new_call_id)
     attempts: list[Attempt] = field(default_factory=list)
-    in_flight: bool = False
-    effect: Effect = Effect.NONE
-    outcome: Outcome = Outcome.PERMANENT_FAILURE
-    reason: str = "local_error"
-    stop_reason: StopReason = StopReason.PERMANENT
-    status: int | None = None
-    errors: tuple[ErrorDetail, ...] = ()
-    logrefs: dict[str, None] = field(default_factory=dict)
-    request_ids: dict[str, None] = field(default_factory=dict)
-    retry_after_s: float | None = None
-    elapsed_s: float = 0.0
-    key_dropped: bool = False
+    in_flight: bool = field(default=False, init=False)
+    effect: Effect = field(default=Effect.NONE, init=False)
+    outcome: Outcome = field(default=Outcome.PERMANENT_FAILURE, init=False)
+    reason: str = field(default="local_error", init=False)
+    stop_reason: StopReason = field(default=StopReason.PERMANENT, init=False)
+    status: int | None = field(default=None, init=False)
+    errors: tuple[ErrorDetail, ...] = field(default=(), init=False)
+    retry_after_s: float | None = field(default=None, init=False)
+    elapsed_s: float = field(default=0.0, init=False)
+    key_dropped: bool = field(default=False, init=False)
     """Whether an attempt was redirected to another origin, where no key of ours is known."""
 
-    limits: OriginLimits | None = None
+    limits: OriginLimits | None = field(default=None, init=False)
     """Those of the origin, once the call has asked for them."""
 
-    ticket: Ticket = 0
+    ticket: Ticket = field(default=0, init=False)
     """Of the attempt in flight, at these limits."""
 
-    landed_answer: Answer | None = None
+    landed_answer: Answer | None = field(default=None, init=False)
     """A success whose body was lost; it is what the caller gets when nothing better came."""
 
-    _report: CallReport | None = None
+    _call_id: str | None = field(default=None, init=False)
+    _report: CallReport | None = field(default=None, init=False)
+
+    @property
+    def call_id(self) -> str:
+        """Its identifier, made when somebody asks for it."""
+        if self._call_id is None:
+            self._call_id = new_call_id()
+        return self._call_id
+
+    @property
+    def logrefs(self) -> tuple[str, ...]:
+        """Every ``logref`` of every attempt, in order, without repeats."""
+        return logrefs_of(tuple(error for attempt in self.attempts for error in attempt.verdict.errors))
+
+    @property
+    def request_ids(self) -> tuple[str, ...]:
+        """The provider's own ids of our requests; our key, where it names requests by that and gave no id."""
+        answered = (attempt.headers for attempt in self.attempts if attempt.headers is not None)
+        found = (next(filter(None, map(headers.get, self.provider.request_id_header)), None) for headers in answered)
+        return tuple(dict.fromkeys(clean(each) for each in found if each is not None)) or self._own_request_id()
 
     @property
     def keyed(self) -> bool:
@@ -135,14 +157,22 @@ class Call:
     def end_attempt(self, ended: Answer | Fault, now: float) -> Classification:
         """Close the record of the attempt in flight and join its effect to the call's."""
         attempt = self.attempts[-1]
-        self.key_dropped = self.key_dropped or ended.key_dropped
-        verdict = self._classified_answer(ended) if isinstance(ended, Answer) else self._classified_fault(ended)
+        if ended.key_dropped:
+            self.key_dropped = True
+        if isinstance(ended, Answer):
+            verdict = self._classified_answer(ended)
+            attempt.bytes_sent, attempt.headers = True, ended.headers
+        else:
+            verdict = self._classified_fault(ended)
+            attempt.bytes_sent, attempt.error = ended.bytes_sent, type(ended.error).__name__
         self.in_flight = False
-        attempt.elapsed_s = now - self.started - attempt.started_s
+        self.elapsed_s = now - self.started
+        attempt.elapsed_s = self.elapsed_s - attempt.started_s
         attempt.answer = verdict
-        attempt.bytes_sent = True if isinstance(ended, Answer) else ended.bytes_sent
-        attempt.error = type(ended.error).__name__ if isinstance(ended, Fault) else None
-        self.effect = join_effects(self.effect, verdict, same_key=self._settled_by(ended, verdict))
+        if self.effect is Effect.NONE:
+            self.effect = verdict.effect
+        else:
+            self.effect = join_effects(self.effect, verdict, same_key=self._settled_by(ended, verdict))
         self.outcome, self.reason, self.status = verdict.outcome, verdict.reason, verdict.status
         return verdict
 
@@ -194,14 +224,13 @@ class Call:
         """Give the report as it will be if this redirect is not followed. The call stays in flight."""
         ahead = copy(self)
         ahead.attempts = [copy(attempt) for attempt in self.attempts]
-        ahead.logrefs, ahead.request_ids = dict(self.logrefs), dict(self.request_ids)
         ahead.end_attempt(redirect, now)
         ahead.elapsed_s = now - self.started
         return ahead.report()
 
     def asked_again(self) -> "Call":
         """Begin another call for the same request of the caller's: same key, same deadline, and what is in doubt."""
-        return Call(
+        again = Call(
             method=self.method,
             url=self.url,
             provider=self.provider,
@@ -214,9 +243,9 @@ class Call:
             lookup=self.lookup,
             sent=self.sent,
             base_path=self.base_path,
-            effect=self.effect,
-            key_dropped=self.key_dropped,
         )
+        again.effect, again.key_dropped = self.effect, self.key_dropped
+        return again
 
     def _settled_by(self, ended: Answer | Fault, verdict: Classification) -> bool:
         """Say whether an answer speaks for the key: it was read whole, and the provider answers a key's owner so.
@@ -230,6 +259,8 @@ class Call:
         return known or self.provider.replays_answer
 
     def _classified_answer(self, ended: Answer) -> Classification:
+        if 200 <= ended.status <= 299 and not ended.has_story:  # noqa: PLR2004 - RFC 9110 section 15.3
+            return classified_success(ended.status, self.method)
         verdict = classify(
             ended.status,
             method=self.method,
@@ -239,6 +270,8 @@ class Call:
             keyed=self.keyed,
             in_doubt=self.effect is Effect.IN_DOUBT,
         )
+        if verdict.errors:
+            self.errors = verdict.errors
         unread = ended.unreadable and verdict.outcome is Outcome.SUCCESS
         if unread:
             verdict = unreadable_success(ended.status, self.method, keyed=self.keyed, provider=self.provider)
@@ -250,21 +283,11 @@ class Call:
             verdict = replace(verdict, effect=ended.earlier)
         if unread and verdict.effect is Effect.LANDED:
             self.landed_answer = ended
-        self._collect(ended, verdict)
         return verdict
 
     def _classified_fault(self, ended: Fault) -> Classification:
         effect = Effect.NONE if self.method in SAFE_METHODS else ended.effect
         return Classification(outcome=ended.outcome, effect=effect, reason=ended.reason)
-
-    def _collect(self, ended: Answer, verdict: Classification) -> None:
-        names = self.provider.request_id_header
-        request_id = next((value for name in names if (value := ended.headers.get(name))), None)
-        if request_id is not None:
-            self.request_ids[clean(request_id)] = None
-        if verdict.errors:
-            self.errors = verdict.errors
-            self.logrefs.update(dict.fromkeys(verdict.logrefs))
 
     def _own_request_id(self) -> tuple[str, ...]:
         """Our key, where the provider names requests by it."""
@@ -285,9 +308,9 @@ class Call:
             stop_reason=self.stop_reason,
             attempts=tuple(_attempt_report(attempt) for attempt in self.attempts),
             idempotency_key=self.key.key,
-            logrefs=tuple(self.logrefs),
+            logrefs=self.logrefs,
             errors=self.errors,
-            request_ids=tuple(self.request_ids) or self._own_request_id(),
+            request_ids=self.request_ids,
             elapsed_s=self.elapsed_s,
             retry_after_s=self.retry_after_s,
         )

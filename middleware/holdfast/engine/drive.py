@@ -9,7 +9,7 @@ from typing import Final
 from holdfast.core.deadline import AttemptLimits
 from holdfast.core.decide import Retry, Situation, Stop, decide
 from holdfast.engine import events
-from holdfast.engine.call import Call
+from holdfast.engine.call import Attempt, Call
 from holdfast.engine.reconcile import look_up, reconciliation
 from holdfast.engine.runtime import Runtime
 from holdfast.errors import CircuitOpenError, DeadlineExceededError, RateLimitedError
@@ -51,17 +51,20 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
         last = await _try_until_stopped(call, exchange, runtime, limits)
         if call.in_flight and isinstance(last, Answer):
             return last
-        last = await _settled(call, exchange, runtime, last, limits)
+        if call.stop_reason is not StopReason.SUCCEEDED:
+            last = await _settled(call, exchange, runtime, last, limits)
+            call.elapsed_s = runtime.now() - call.started
     except BaseException as error:
         was_in_flight = call.in_flight
         call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
         if was_in_flight:
             limits.abandon(call.ticket)
             events.attempt_ended(runtime, call, call.attempts[-1])
-        _conclude(call, runtime, runtime.now())
+        call.elapsed_s = runtime.now() - call.started
+        events.call_ended(runtime, call)
         setattr(error, REPORT_ATTRIBUTE, call.report())
         raise
-    _conclude(call, runtime, runtime.now())
+    events.call_ended(runtime, call)
     if isinstance(last, Answer):
         return last
     raise _error_of(call, last)
@@ -78,23 +81,27 @@ def end_unfollowed(call: Call, redirect: Answer, runtime: Runtime, now: float) -
     """
     verdict = call.end_attempt(redirect, now)
     if call.limits is not None:
-        _leave(call, redirect, verdict, runtime, call.limits)
+        _leave(call, redirect, verdict, runtime, call.limits, now)
     call.stop_reason = StopReason.PERMANENT
     events.attempt_ended(runtime, call, call.attempts[-1])
-    _conclude(call, runtime, now)
+    events.call_ended(runtime, call)
 
 
 async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime, limits: OriginLimits) -> Answer | Fault:
     ended: Answer | Fault | None = None
+    now = runtime.now() if call.attempts else call.started
     while True:
         if not call.in_flight:
-            entered = await _enter(call, runtime, limits, ended)
-            if entered is None:
-                return _out_of_time(call, runtime)
-            if isinstance(entered, Refused):
-                return _refused(call, entered, ended, exchange)
-            call.ticket = entered
-        now = runtime.now()
+            safe = call.method in SAFE_METHODS
+            turn: Ticket | None = None
+            if now < call.deadline.at:
+                turn = limits.try_enter(now, call.deadline.at, ended is not None, safe)
+            if turn is None:
+                entered = await _enter(call, runtime, limits, ended)
+                if not isinstance(entered, Ticket):
+                    return _kept_out(call, entered, ended, exchange, runtime)
+                turn, now = entered, runtime.now()
+            call.ticket = turn
         times = call.deadline.limits(now, call.attempt_timeout_s)
         if times.total_s <= 0:
             return _let_in_too_late(call, runtime, limits, ended)
@@ -104,20 +111,57 @@ async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime, l
             return ended
         now = runtime.now()
         verdict = call.end_attempt(ended, now)
-        cut = isinstance(ended, Fault) and ended.timed_out and (ended.final or call.deadline.cut(times, now))
-        _leave(call, ended, verdict, runtime, limits, too_short=cut and _is_too_short(call, times))
-        decision = Stop(StopReason.DEADLINE) if cut else _decide(call, verdict, ended, exchange, runtime, limits)
-        attempt.pause_s = decision.pause_s if isinstance(decision, Retry) else None
-        events.attempt_ended(runtime, call, attempt)
+        if verdict.outcome is Outcome.SUCCESS:
+            _leave(call, ended, verdict, runtime, limits, now)
+            call.stop_reason = StopReason.SUCCEEDED
+            events.attempt_ended(runtime, call, attempt)
+            return ended
+        decision = _judged(call, times, ended, verdict, exchange, runtime, limits, now)
         if isinstance(decision, Stop):
+            events.attempt_ended(runtime, call, attempt)
             return _stopped(call, decision.reason, ended, verdict, exchange)
-        exchange.discard(ended)
-        events.pause_begins(runtime, call, attempt, now)
-        try:
-            await runtime.sleep(decision.pause_s)
-        except BaseException:
-            limits.give_back_retry(ended)
-            raise
+        await _pause(call, attempt, decision.pause_s, ended, exchange, runtime, limits)
+        now = runtime.now()
+
+
+def _judged(
+    call: Call,
+    times: AttemptLimits,
+    ended: Answer | Fault,
+    verdict: Classification,
+    exchange: Exchange,
+    runtime: Runtime,
+    limits: OriginLimits,
+    now: float,
+) -> Retry | Stop:
+    """Tell the origin's limits of an attempt that failed, and decide what follows it."""
+    cut = isinstance(ended, Fault) and ended.timed_out and (ended.final or call.deadline.cut(times, now))
+    if cut and _is_too_short(call, times):
+        limits.abandon(call.ticket)
+    else:
+        _leave(call, ended, verdict, runtime, limits, now)
+    return Stop(StopReason.DEADLINE) if cut else _decide(call, verdict, ended, exchange, runtime, limits)
+
+
+async def _pause(
+    call: Call,
+    attempt: Attempt,
+    pause_s: float,
+    ended: Answer | Fault,
+    exchange: Exchange,
+    runtime: Runtime,
+    limits: OriginLimits,
+) -> None:
+    """Wait before the next attempt; one that is cancelled in the pause has not used what it paid."""
+    attempt.pause_s = pause_s
+    events.attempt_ended(runtime, call, attempt)
+    exchange.discard(ended)
+    events.pause_begins(runtime, call, attempt, runtime.now())
+    try:
+        await runtime.sleep(pause_s)
+    except BaseException:
+        limits.give_back_retry(ended)
+        raise
 
 
 async def _enter(
@@ -132,7 +176,7 @@ async def _enter(
     finally:
         if last is not None and (entered is None or isinstance(entered, Refused)):
             limits.give_back_retry(last)
-    _tell_of_circuit(call, runtime, limits)
+    _tell_of_circuit(call, runtime, limits.take_news())
     return entered
 
 
@@ -141,6 +185,12 @@ def _let_in_too_late(call: Call, runtime: Runtime, limits: OriginLimits, last: A
     if last is not None:
         limits.give_back_retry(last)
     return _out_of_time(call, runtime)
+
+
+def _kept_out(
+    call: Call, refused: Refused | None, last: Answer | Fault | None, exchange: Exchange, runtime: Runtime
+) -> Answer | Fault:
+    return _out_of_time(call, runtime) if refused is None else _refused(call, refused, last, exchange)
 
 
 def _refused(call: Call, refused: Refused, last: Answer | Fault | None, exchange: Exchange) -> Answer | Fault:
@@ -171,20 +221,14 @@ def _leave(
     verdict: Classification,
     runtime: Runtime,
     limits: OriginLimits,
-    *,
-    too_short: bool = False,
+    now: float,
 ) -> None:
-    if too_short:
-        limits.abandon(call.ticket)
-        return
-    attempt = call.attempts[-1]
-    began = call.started + attempt.started_s
-    limits.leave(call.ticket, ended, verdict, sent_at=began, now=began + attempt.elapsed_s)
-    _tell_of_circuit(call, runtime, limits)
+    began = call.started + call.attempts[-1].started_s
+    news = limits.leave(call.ticket, ended, verdict, sent_at=began, now=now)
+    _tell_of_circuit(call, runtime, news)
 
 
-def _tell_of_circuit(call: Call, runtime: Runtime, limits: OriginLimits) -> None:
-    news = limits.take_news()
+def _tell_of_circuit(call: Call, runtime: Runtime, news: str | None) -> None:
     if news is not None:
         events.circuit_changed(runtime, call, news)
 
@@ -197,8 +241,6 @@ def _decide(
     runtime: Runtime,
     limits: OriginLimits,
 ) -> Retry | Stop:
-    if verdict.outcome is Outcome.SUCCESS:
-        return Stop(StopReason.SUCCEEDED)
     return decide(
         Situation(
             answer=verdict,
@@ -222,7 +264,7 @@ def _stopped(
     call.stop_reason = reason
     call.retry_after_s = verdict.retry_after
     landed = call.landed_answer
-    if landed is None or verdict.outcome is Outcome.SUCCESS:
+    if landed is None:
         return ended
     if landed is not ended:
         exchange.discard(ended)
@@ -285,8 +327,3 @@ def _error_of(call: Call, last: Fault) -> Exception:
         return DeadlineExceededError(call.report())
     setattr(last.error, REPORT_ATTRIBUTE, call.report())
     return last.error
-
-
-def _conclude(call: Call, runtime: Runtime, now: float) -> None:
-    call.elapsed_s = now - call.started
-    events.call_ended(runtime, call, now)

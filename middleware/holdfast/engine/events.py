@@ -22,43 +22,46 @@ def attempt_ended(runtime: Runtime, call: Call, attempt: Attempt) -> None:
     """Tell that one attempt ended: debug, or warning when it failed."""
     verdict = attempt.answer
     level = logging.DEBUG if verdict is not None and verdict.outcome is Outcome.SUCCESS else logging.WARNING
-    runtime.emit("outbound.attempt", level, lambda: _of_call(call) | _of_attempt(attempt))
+    if listeners := runtime.listeners(level):
+        runtime.emit(listeners, "outbound.attempt", level, _of_call(call) | _of_attempt(attempt))
 
 
 def pause_begins(runtime: Runtime, call: Call, attempt: Attempt, now: float) -> None:
     """Tell that a pause begins: warning."""
-    runtime.emit(
-        "outbound.retry",
-        logging.WARNING,
-        lambda: (
-            _of_call(call)
-            | _of_attempt(attempt)
-            | {"pause_s": _round(attempt.pause_s), "deadline_left_s": _round(call.deadline.left(now))}
-        ),
-    )
+    if listeners := runtime.listeners(logging.WARNING):
+        pause = {"pause_s": _round(attempt.pause_s), "deadline_left_s": _round(call.deadline.left(now))}
+        fields = _of_call(call) | _of_attempt(attempt) | pause
+        runtime.emit(listeners, "outbound.retry", logging.WARNING, fields)
 
 
-def call_ended(runtime: Runtime, call: Call, now: float) -> None:
+def call_ended(runtime: Runtime, call: Call) -> None:
     """Tell that a call ended: once per call, always."""
-    runtime.emit("outbound.call", _level_of(call), lambda: _of_verdict(call, now))
+    level = _level_of(call)
+    if listeners := runtime.listeners(level):
+        runtime.emit(listeners, "outbound.call", level, _of_verdict(call))
 
 
 def circuit_changed(runtime: Runtime, call: Call, state: str) -> None:
     """Tell that the circuit of the call's origin is now ``open``, ``half_open`` or ``closed``: warning."""
-    runtime.emit("outbound.circuit", logging.WARNING, lambda: _of_call(call) | {"reason": f"circuit_{state}"})
+    if listeners := runtime.listeners(logging.WARNING):
+        fields = _of_call(call) | {"reason": f"circuit_{state}"}
+        runtime.emit(listeners, "outbound.circuit", logging.WARNING, fields)
 
 
 def deadline_clamped(runtime: Runtime, call: Call | None, deadline: Deadline | None, now: float) -> None:
     """Tell that a caller asked for more time than the deadline allows: warning."""
-    known = {"provider": runtime.provider.name} if call is None else _of_call(call)
-    left = None if deadline is None else _round(deadline.left(now))
-    runtime.emit("outbound.deadline.clamped", logging.WARNING, lambda: known | {"deadline_left_s": left})
+    if listeners := runtime.listeners(logging.WARNING):
+        known = {"provider": runtime.provider.name} if call is None else _of_call(call)
+        left = None if deadline is None else _round(deadline.left(now))
+        runtime.emit(listeners, "outbound.deadline.clamped", logging.WARNING, known | {"deadline_left_s": left})
 
 
 def lookup_ended(runtime: Runtime, known: dict[str, Any], *, settled: bool, elapsed_s: float) -> None:
     """Tell that a lookup ended: info."""
-    stop = {"stop_reason": StopReason.RECONCILED.value} if settled else {}
-    runtime.emit("outbound.reconcile", logging.INFO, lambda: known | stop | {"elapsed_s": _round(elapsed_s)})
+    if listeners := runtime.listeners(logging.INFO):
+        stop = {"stop_reason": StopReason.RECONCILED.value} if settled else {}
+        fields = known | stop | {"elapsed_s": _round(elapsed_s)}
+        runtime.emit(listeners, "outbound.reconcile", logging.INFO, fields)
 
 
 def describe(call: Call) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def _of_classification(verdict: Classification) -> dict[str, Any]:
     }
 
 
-def _of_verdict(call: Call, now: float) -> dict[str, Any]:
+def _of_verdict(call: Call) -> dict[str, Any]:
     report = call.report()
     return _of_call(call) | {
         "attempts": len(report.attempts),
@@ -143,7 +146,7 @@ def _of_verdict(call: Call, now: float) -> dict[str, Any]:
         "request_id": report.request_ids[-1] if report.request_ids else None,
         "idempotency_key": report.idempotency_key,
         "elapsed_s": _round(report.elapsed_s),
-        "deadline_left_s": _round(call.deadline.left(now)),
+        "deadline_left_s": _round(call.deadline.left(call.started + call.elapsed_s)),
         "retry_after_s": _round(report.retry_after_s),
         "error_type": report.attempts[-1].error if report.attempts else None,
     }

@@ -1,11 +1,16 @@
 """What one attempt meets at the door of its origin, and what it tells there when it comes back.
 
-In this order: the circuit, a free place, a turn at the rate gate, and the circuit once more, which may have changed
-while the attempt waited. What it was given on the way goes back when it is refused or cancelled.
+In this order: the circuit, a turn at a rate of our own, a free place, a turn at the origin's gate, and the circuit once
+more, which may have changed while the attempt waited. What it was given on the way goes back when it is refused or
+cancelled. Nobody holds a place while he waits for a turn at our own rate, unless he has waited for the place too: calls
+that have a rate to themselves would stand behind those that use theirs up.
+
+While all is well, none of it is more than a look: ``try_enter`` and the first half of ``leave`` are what nearly every
+call takes, and what it costs is held by ``benchmarks/protection_cost.py``.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,7 +45,7 @@ class OriginState:
 class OriginGuard:
     """The limits of one origin under one policy. Confined to one event loop."""
 
-    __slots__ = ("_budget", "_bulkhead", "_circuit", "_draw", "_gate", "_line", "_news", "_origin", "_rates", "policy")
+    __slots__ = ("_budget", "_bulkhead", "_circuit", "_draw", "_gate", "_line", "_rates", "origin", "policy")
 
     def __init__(
         self,
@@ -67,7 +72,7 @@ class OriginGuard:
             draw: Gives uniform random numbers in ``[0, 1)``.
         """
         self.policy: Policy = policy
-        self._origin = origin
+        self.origin: str = origin
         self._circuit = circuit
         self._budget = budget
         self._line = line
@@ -75,70 +80,89 @@ class OriginGuard:
         self._rates = rates
         self._bulkhead = bulkhead
         self._draw = draw
-        self._news: str | None = None
+
+    def try_enter(self, now: float, deadline_at: float, again: bool, safe: bool) -> int | None:  # noqa: FBT001 - cheaper
+        """Take a turn to send an attempt, where all is well and nothing is to be waited for."""
+        circuit, bulkhead, budget = self._circuit, self._bulkhead, self._budget
+        ticket = _WITHOUT_CIRCUIT if circuit is None else circuit.steady_ticket
+        if ticket == REFUSED or (bulkhead is not None and not bulkhead.enter()):
+            return None
+        if self._rates is None and now < self._gate.free_until:
+            self._gate.counted += 1
+        elif not self._turns_at_once(now, deadline_at, safe=safe):
+            self._leave_place()
+            return None
+        if not again and budget is not None and not budget.is_full:
+            budget.deposit()
+        return ticket
 
     async def enter(self, now: float, deadline_at: float, *, again: bool, safe: bool) -> int | Refused:
         """Wait for a turn to send an attempt, at most until a moment of the event loop's clock."""
-        circuit, bulkhead = self._circuit, self._bulkhead
+        circuit = self._circuit
         if circuit is not None and circuit.refuses(now):
             return Refused(StopReason.CIRCUIT_OPEN, circuit.retry_after(now))
-        if bulkhead is not None and not bulkhead.enter():
-            refused = await self._wait_for_place(bulkhead, now, deadline_at)
-            if refused is not None:
-                return refused
-            now = _now()
-        if self._rates is not None or not self._line.pass_at_once(now, deadline_at):
-            refused = await self._wait_for_turn(now, deadline_at, safe=safe)
-            if refused is not None:
-                return refused
-            now = _now()
+        held: list[Callable[[], None]] = []
+        try:
+            refused = await self._wait(held, deadline_at, safe=safe)
+        except BaseException:
+            _give_back(held)
+            raise
+        now = _now()
         ticket = _WITHOUT_CIRCUIT
-        if circuit is not None:
-            before = circuit.generation
+        if refused is None and circuit is not None:
             ticket = circuit.admit(now, self._draw())
-            if ticket != before:
-                self._note(circuit, before, now)
-        if ticket == REFUSED and circuit is not None:
-            self._undo(self._lines(safe=safe))
-            return Refused(StopReason.CIRCUIT_OPEN, circuit.retry_after(now))
+            if ticket == REFUSED:
+                refused = Refused(StopReason.CIRCUIT_OPEN, circuit.retry_after(now))
+        if refused is not None:
+            _give_back(held)
+            return refused
         if not again and self._budget is not None:
             self._budget.deposit()
         return ticket
 
-    def leave(self, ticket: int, ended: Answer | Fault, verdict: Classification, *, sent_at: float, now: float) -> None:
-        """Tell what became of an attempt that began at ``sent_at`` and ended now."""
-        status = ended.status if isinstance(ended, Answer) else None
-        health = health_of(status, verdict.reason)
-        if health is Health.WORKING:
-            self._gate.succeeded(now)
-        elif health is Health.FAILING:
-            self._gate.failed(sent_at, now)
-        if isinstance(ended, Answer):
-            self._obey(ended, verdict, sent_at, now)
-        if self._bulkhead is not None:
-            _wake(self._bulkhead.leave())
+    def leave(
+        self, ticket: int, ended: Answer | Fault, verdict: Classification, *, sent_at: float, now: float
+    ) -> str | None:
+        """Tell what became of an attempt that began at ``sent_at`` and ended now; give the circuit's news."""
         circuit = self._circuit
+        if (
+            isinstance(ended, Answer)
+            and 200 <= ended.status < 300  # noqa: PLR2004 - a success, as nearly always
+            and not ended.unreadable
+            and not self._gate.gap
+            and (circuit is None or ticket == circuit.steady_ticket)
+        ):
+            headers = ended.headers
+            if not (  # those of core.retry_after.QUOTA_HEADERS, written out: four looks cost less than any loop over them
+                "ratelimit" in headers
+                or "x-ratelimit-remaining" in headers
+                or "ratelimit-remaining" in headers
+                or "x-rate-limit-remaining" in headers
+            ):
+                if circuit is not None:
+                    circuit.succeeded(Ticket(ticket), now)
+                if self._bulkhead is not None:
+                    self._leave_place()
+                return None
+        health = self._tell_gate(ended, verdict, sent_at, now)
+        self._leave_place()
         if circuit is None:
-            return
-        if health is Health.WORKING and ticket == circuit.generation:
-            circuit.succeeded(Ticket(ticket), now)  # as nearly always: it changes nothing
-            return
-        before = circuit.generation
+            return None
         if health is Health.WORKING:
             circuit.succeeded(Ticket(ticket), now)
         elif health is Health.FAILING:
-            advised_s = verdict.retry_after if status == 503 and verdict.retry_after else 0.0  # noqa: PLR2004
+            overloaded = isinstance(ended, Answer) and ended.status == 503  # noqa: PLR2004 - RFC 9110 section 15.6.4
+            advised_s = verdict.retry_after if overloaded and verdict.retry_after else 0.0
             circuit.failed(Ticket(ticket), now, self._draw(), advised_s)
         else:
             circuit.abandoned(Ticket(ticket))
-        self._note(circuit, before, now)
+        return circuit.take_news()
 
     def abandon(self, ticket: int) -> None:
         """Tell that an attempt was cut off: it says nothing of the origin."""
         if self._circuit is not None:
             self._circuit.abandoned(Ticket(ticket))
-        if self._bulkhead is not None:
-            _wake(self._bulkhead.leave())
+        self._leave_place()
 
     def refuses(self) -> bool:
         """Say whether the circuit refuses calls just now."""
@@ -154,17 +178,14 @@ class OriginGuard:
             self._budget.give_back(self._kind_after(ended))
 
     def take_news(self) -> str | None:
-        """Give the circuit's state once, after it has changed."""
-        if self._news is None:
-            return None
-        news, self._news = self._news, None
-        return news
+        """Give the circuit's state once, after it has changed, by itself or by hand."""
+        return None if self._circuit is None else self._circuit.take_news()
 
     def state(self) -> OriginState:
         """Say where the limits stand."""
         now = _now()
         return OriginState(
-            origin=self._origin,
+            origin=self.origin,
             circuit=None if self._circuit is None else self._circuit.snapshot(now),
             budget=None if self._budget is None else self._budget.state(now),
             gate=self._gate.state(now),
@@ -172,17 +193,23 @@ class OriginGuard:
             bulkhead=None if self._bulkhead is None else self._bulkhead.state(),
         )
 
-    def _obey(self, answer: Answer, verdict: Classification, sent_at: float, now: float) -> None:
-        """Close the gate where the origin says so, and let those in line know."""
-        if not self.policy.rate_gate:
-            return
+    def _tell_gate(self, ended: Answer | Fault, verdict: Classification, sent_at: float, now: float) -> Health:
+        """Adapt the pace, close the gate where the origin says so, and let those in line know."""
+        answer = ended if isinstance(ended, Answer) else None
+        health = health_of(None if answer is None else answer.status, verdict.reason)
+        if health is Health.WORKING:
+            self._gate.succeeded(now)
+        elif health is Health.FAILING:
+            self._gate.failed(sent_at, now)
+        if answer is None or not self.policy.rate_gate:
+            return health
         if answer.status == 429:  # noqa: PLR2004 - RFC 6585 section 4
             self._gate.throttled(sent_at, now, verdict.retry_after, self._draw())
+            self._line.ask_again()
         elif wait_s := quota_wait(answer.headers):
             self._gate.exhausted(now, wait_s, self._draw())
-        else:
-            return
-        self._line.ask_again()
+            self._line.ask_again()
+        return health
 
     def _kind_after(self, ended: Answer | Fault) -> RetryKind:
         if isinstance(ended, Fault):
@@ -191,37 +218,38 @@ class OriginGuard:
         # The price of a retry after a 429 is that of one that the gate paces.
         return RetryKind.TRANSIENT if kind is RetryKind.THROTTLED and not self.policy.rate_gate else kind
 
-    def _note(self, circuit: Circuit, before: int, now: float) -> None:
-        if circuit.generation != before:
-            self._news = circuit.snapshot(now).state.value
-
-    def _undo(self, passed: Iterable[GateLine]) -> None:
-        for line in passed:
-            line.give_back()
+    def _leave_place(self) -> None:
         if self._bulkhead is not None:
             _wake(self._bulkhead.leave())
 
-    def _lines(self, *, safe: bool) -> tuple[GateLine, ...]:
-        return (self._line,) if self._rates is None else (self._rates[safe], self._line)
+    def _turns_at_once(self, now: float, deadline_at: float, *, safe: bool) -> bool:
+        rate = None if self._rates is None else self._rates[safe]
+        if rate is not None and not rate.pass_at_once(now, deadline_at):
+            return False
+        if self._line.pass_at_once(now, deadline_at):
+            return True
+        if rate is not None:
+            rate.give_back()
+        return False
 
-    async def _wait_for_turn(self, now: float, deadline_at: float, *, safe: bool) -> Refused | None:
-        passed: list[GateLine] = []
-        try:
-            for line in self._lines(safe=safe):
-                refusal = await line.turn(now, deadline_at)
-                if refusal is not None:
-                    self._undo(passed)
-                    return Refused(StopReason.RETRY_AFTER_TOO_LONG, refusal.wait_s)
-                passed.append(line)
-                now = _now()
-        except BaseException:
-            self._undo(passed)
-            raise
-        return None
+    async def _wait(self, held: list[Callable[[], None]], deadline_at: float, *, safe: bool) -> Refused | None:
+        """Wait for all that is to be waited for, and keep how to give back what was got."""
+        rate, bulkhead = None if self._rates is None else self._rates[safe], self._bulkhead
+        refused = None if rate is None else await _turn(rate, held, deadline_at)
+        if refused is None and bulkhead is not None:
+            if not bulkhead.enter():
+                _give_back(held)
+                refused = await self._wait_for_place(bulkhead, deadline_at)
+                if refused is not None:
+                    return refused
+                held.append(self._leave_place)
+                refused = None if rate is None else await _turn(rate, held, deadline_at)
+            else:
+                held.append(self._leave_place)
+        return await _turn(self._line, held, deadline_at) if refused is None else refused
 
-    async def _wait_for_place(
-        self, bulkhead: "Bulkhead[asyncio.Future[None]]", now: float, deadline_at: float
-    ) -> Refused | None:
+    async def _wait_for_place(self, bulkhead: "Bulkhead[asyncio.Future[None]]", deadline_at: float) -> Refused | None:
+        now = _now()
         closed_s = self._gate.state(now).closed_s
         if now + closed_s >= deadline_at:
             return Refused(StopReason.RETRY_AFTER_TOO_LONG, closed_s)
@@ -240,6 +268,19 @@ class OriginGuard:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def _turn(line: GateLine, held: list[Callable[[], None]], deadline_at: float) -> Refused | None:
+    refusal = await line.turn(_now(), deadline_at)
+    if refusal is not None:
+        return Refused(StopReason.RETRY_AFTER_TOO_LONG, refusal.wait_s)
+    held.append(line.give_back)
+    return None
+
+
+def _give_back(held: list[Callable[[], None]]) -> None:
+    while held:
+        held.pop()()
 
 
 def _wake(place: asyncio.Future[None] | None) -> None:

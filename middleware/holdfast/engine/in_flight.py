@@ -1,7 +1,7 @@
 """Which calls of a session are being made, so that a service that stops can wait for them, and then end them."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 CANCEL_WAIT_S: Final = 2.0
 """How long cancelled calls may take to end and to be reported, before the session is closed under them."""
@@ -14,16 +14,17 @@ class InFlight:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._tasks: dict[str, asyncio.Task[object] | None] = {}
+        self._tasks: dict[object, asyncio.Task[Any] | None] = {}
         self._idle: asyncio.Event | None = None
 
-    def begin(self, call_id: str) -> None:
-        """Note that the running task makes a call."""
-        self._tasks[call_id] = asyncio.current_task()
+    def begin(self, call: object) -> asyncio.Task[Any] | None:
+        """Note that the running task makes a call, and give that task."""
+        task = self._tasks[call] = asyncio.current_task()
+        return task
 
-    def end(self, call_id: str) -> None:
+    def end(self, call: object) -> None:
         """Note that the call has ended."""
-        del self._tasks[call_id]
+        del self._tasks[call]
         if self._idle is not None and not self._tasks:
             self._idle.set()
             self._idle = None

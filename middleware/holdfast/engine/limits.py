@@ -13,18 +13,17 @@ from weakref import WeakKeyDictionary
 from holdfast.core.breaker import Circuit
 from holdfast.core.budget import RetryBucket
 from holdfast.core.bulkhead import Bulkhead
-from holdfast.core.rate_gate import GateState
 from holdfast.engine.guard import OriginGuard, OriginState
 from holdfast.engine.line import GateLine
 from holdfast.policy import Policy
 
 MOST_ORIGINS: Final = 4096
-"""Origins whose state is kept. Beyond it those are forgotten that are at rest: circuit closed, gate open, no line."""
+"""Origins whose state is kept. Beyond it those are forgotten that are at rest: nobody in flight or in line, the gate
+open, the circuit closed or long open, the retry budget full."""
 
 _MOST_POLICIES: Final = 64
 """Guards that are kept for one origin. A policy may be new with each call, and a guard is only put together."""
 
-_OPEN_GATE: Final = GateState(closed_s=0.0, pace=None)
 _Part = TypeVar("_Part")
 
 
@@ -48,10 +47,7 @@ class _Origin:
         return tuple(part for part in self.parts.values() if isinstance(part, Circuit))
 
     def is_at_rest(self, now: float) -> bool:
-        lines = [part for part in self.parts.values() if isinstance(part, GateLine)]
-        closed = all(circuit.snapshot(now).admitted >= 1.0 for circuit in self.circuits())
-        quiet = all(not line.waiting and line.gate.state(now) == _OPEN_GATE for line in lines)
-        return self.hold is None and closed and quiet
+        return self.hold is None and all(part.is_at_rest(now) for part in self.parts.values())
 
 
 class LocalLimits:
@@ -69,15 +65,20 @@ class LocalLimits:
         """
         self._draw = draw
         self._origins: dict[str, _Origin] = {}
+        self._most = MOST_ORIGINS
+        self._last: OriginGuard | None = None
 
     def of(self, origin: str, policy: Policy) -> OriginGuard:
         """Give the guard of calls to one origin under one policy; equal values share their state."""
+        last = self._last
+        if last is not None and last.policy is policy and last.origin == origin:
+            return last  # most services call one origin
         known = self._origins.get(origin)
-        if known is not None:
-            guard = known.guards.get(id(policy))
-            if guard is not None and guard.policy is policy:
-                return guard
-        return self._put_together(origin, policy)
+        guard = None if known is None else known.guards.get(id(policy))
+        if guard is None or guard.policy is not policy:
+            guard = self._put_together(origin, policy)
+        self._last = guard
+        return guard
 
     def origins(self) -> tuple[str, ...]:
         """Give the origins of which something is known."""
@@ -118,9 +119,11 @@ class LocalLimits:
     def _origin(self, origin: str) -> _Origin:
         known = self._origins.get(origin)
         if known is None:
-            if len(self._origins) >= MOST_ORIGINS:
+            if len(self._origins) >= self._most:
                 now = _now()
                 self._origins = {name: each for name, each in self._origins.items() if not each.is_at_rest(now)}
+                self._most = max(MOST_ORIGINS, 2 * len(self._origins))  # to look through them costs time
+                self._last = None
             known = self._origins[origin] = _Origin()
         return known
 
@@ -174,6 +177,17 @@ def limits_of_loop() -> LocalLimits:
     if known is None:
         known = _OF_LOOPS[loop] = LocalLimits()
     return known
+
+
+def check_limits(limits: object) -> None:
+    """Refuse what cannot be a session's limits where it enters.
+
+    Raises:
+        TypeError: It has no ``of``, or is a class.
+    """
+    if isinstance(limits, type) or not callable(getattr(limits, "of", None)):
+        got = f"the class {limits.__name__}" if isinstance(limits, type) else type(limits).__name__
+        raise TypeError(f"limits= must be a LocalLimits, or have of(origin, policy) as it has, got {got}")
 
 
 def _now() -> float:

@@ -34,6 +34,10 @@ class GateLine:
         """How many stand in line."""
         return len(self._line)
 
+    def is_at_rest(self, now: float) -> bool:
+        """Say whether a new line and gate would do as well."""
+        return not self._line and self.gate.is_at_rest(now)
+
     def pass_at_once(self, now: float, deadline_at: float) -> bool:
         """Take a turn, where one is due and nobody waits for it."""
         return not self._line and self.gate.reserve(now, deadline_at) == 0.0
@@ -53,7 +57,8 @@ class GateLine:
         place: asyncio.Future[Refusal | None] = loop.create_future()
         self._line[place] = deadline_at
         limit = loop.call_at(deadline_at, self._too_late, place)
-        self._let_pass()
+        if self._timer is None:
+            self._let_pass()
         try:
             return await place
         except BaseException:
@@ -81,7 +86,7 @@ class GateLine:
         now = loop.time()
         while self._line:
             place = next(iter(self._line))
-            answer = None if place.done() else self.gate.reserve(now, self._line[place])
+            answer = None if place.done() else self.gate.reserve(now, self._line[place], has_waited=True)
             if isinstance(answer, float) and answer > 0.0:
                 self._timer = loop.call_at(now + max(answer, _TICK_S), self._let_pass)
                 return
@@ -94,7 +99,7 @@ class GateLine:
             return
         del self._line[place]
         now = asyncio.get_running_loop().time()
-        place.set_result(Refusal(self.gate.state(now).closed_s))
+        place.set_result(Refusal(self.gate.wait_s(now, len(self._line))))
         self._let_pass()
 
     def _gone(self, place: "asyncio.Future[Refusal | None]") -> None:

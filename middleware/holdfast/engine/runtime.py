@@ -32,23 +32,38 @@ class Runtime:
         """Read the event loop's clock, in seconds."""
         return asyncio.get_running_loop().time()
 
-    def emit(self, event: str, level: int, gather: Callable[[], dict[str, Any]]) -> None:
-        """Send an event to every sink that wants its level. A sink that fails never costs a call its answer.
-
-        Args:
-            event: Dotted name of the event.
-            level: Level of the standard ``logging`` module.
-            gather: Makes the fields; called only when somebody wants them.
-        """
-        fields: dict[str, Any] | None = None
+    def listeners(self, level: int) -> Sequence[EventSink]:
+        """Give the sinks that want events of a level; asked before an event's fields are gathered."""
+        found: Sequence[EventSink] = ()
         for sink in self.sinks:
             try:
-                if not sink.enabled(level):
-                    continue
-                fields = allowed(_with_inbound_id(gather())) if fields is None else fields
-                sink.emit(event, level, dict(fields))
+                if sink.enabled(level):
+                    found = (*found, sink)
             except Exception as error:  # noqa: BLE001 - a sink is foreign code, and the response has already arrived
-                _log.warning("holdfast: event sink %s failed with %s", type(sink).__name__, type(error).__name__)
+                _tell_of_failure(sink, error)
+        return found
+
+    def emit(self, listeners: Sequence[EventSink], event: str, level: int, fields: dict[str, Any]) -> None:
+        """Send an event to sinks that want its level. A sink that fails never costs a call its answer.
+
+        Args:
+            listeners: Those that want it.
+            event: Dotted name of the event.
+            level: Level of the standard ``logging`` module.
+            fields: What it says; what may not leave the process is dropped here.
+        """
+        inbound = current()
+        if inbound is not None:
+            fields["inbound_request_id"] = inbound.request_id
+        for sink in listeners:
+            try:
+                sink.emit(event, level, allowed(fields))
+            except Exception as error:  # noqa: BLE001 - likewise
+                _tell_of_failure(sink, error)
+
+
+def _tell_of_failure(sink: EventSink, error: Exception) -> None:
+    _log.warning("holdfast: event sink %s failed with %s", type(sink).__name__, type(error).__name__)
 
 
 def check_type(name: str, value: object, wanted: type) -> None:
@@ -59,8 +74,3 @@ def check_type(name: str, value: object, wanted: type) -> None:
     """
     if not isinstance(value, wanted):
         raise TypeError(f"{name}= must be a {wanted.__name__}, got {type(value).__name__}")
-
-
-def _with_inbound_id(fields: dict[str, Any]) -> dict[str, Any]:
-    inbound = current()
-    return fields if inbound is None else fields | {"inbound_request_id": inbound.request_id}

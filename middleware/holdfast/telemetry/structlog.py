@@ -7,7 +7,7 @@ called, which this library never does. The standard logger is ``holdfast``; fiel
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -30,22 +30,31 @@ class LogSink:
         logger: A structlog logger, or a standard ``logging.Logger``; ``None`` follows the application's configuration.
     """
 
-    __slots__ = ("_given", "_structlog")
+    __slots__ = ("_final", "_given", "_structlog")
 
     def __init__(self, logger: Any = None) -> None:  # noqa: ANN401 - structlog loggers share no type
         """Take the application's logger, or find one at each event."""
         self._given = logger
         self._structlog = structlog.get_logger("holdfast")
+        self._final: Callable[[int], object] | None = None
 
     def enabled(self, level: int) -> bool:
         """Say whether the logger wants events of this level; one that cannot tell is taken to want all."""
+        ask = self._final or self._question()
+        return bool(ask(level))
+
+    def _question(self) -> Callable[[int], object]:
+        """Find the method that says so, and keep it where structlog was told to keep the logger too."""
         logger = self._logger()
         if isinstance(logger, logging.Logger):
-            return logger.isEnabledFor(level)
-        bound = logger.bind()
+            return logger.isEnabledFor
+        bound = logger if _asks_of(type(logger)) else logger.bind()
         # Asked of the class, because structlog.BoundLogger makes a logging method of any name it is asked for.
-        name = next((name for name in _ASKS if hasattr(type(bound), name)), None)
-        return True if name is None else bool(getattr(bound, name)(level))
+        name = _asks_of(type(bound))
+        ask: Callable[[int], object] = getattr(bound, name) if name else _yes
+        if bound is logger or structlog.get_config()["cache_logger_on_first_use"]:
+            self._final = ask
+        return ask
 
     def emit(self, event: str, level: int, fields: dict[str, Any]) -> None:
         """Write one event."""
@@ -66,6 +75,15 @@ class LogSink:
         if self._given is not None:
             return self._given
         return self._structlog if structlog.is_configured() else _stdlib
+
+
+def _asks_of(kind: type) -> str | None:
+    return next((name for name in _ASKS if hasattr(kind, name)), None)
+
+
+def _yes(level: int) -> bool:
+    del level
+    return True
 
 
 @contextmanager

@@ -8,6 +8,7 @@ somebody else's: that is for the two modules that build on this one.
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -20,10 +21,11 @@ from holdfast.core.error_body import ERROR_BODY_LIMIT
 from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody
-from holdfast.transport.faults import fault_of, without_secrets
+from holdfast.transport.faults import after_redirect, fault_of, without_secrets
 from holdfast.transport.home import Home
 from holdfast.transport.inherited import InheritedHeaders
 from holdfast.transport.single_send import SingleSend, unwrapped
+from holdfast.transport.timers import AttemptTimer
 from holdfast.transport.whole_body import put_back, read_whole
 
 ERROR_BODY_WAIT_S: Final = 5.0
@@ -35,7 +37,7 @@ LOOKUP_BODY_LIMIT: Final = 1024 * 1024
 _OF_THE_BODY: Final = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "expect"})
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class HttpExchange(ABC):
     """Sends the attempts of one call through aiohttp. Confined to one event loop."""
 
@@ -44,23 +46,22 @@ class HttpExchange(ABC):
     key_headers: frozenset[str] = frozenset()
     """In lower case: request headers that carry a key."""
 
-    home: Home = field(default_factory=Home)
-    """Where the call comes from, and what stays there."""
-
     inherited: InheritedHeaders | None = None
     """Headers that stand for the inbound request that the call is made for; ``None`` outside of any."""
 
-    holds_back: bool = True
-    """Whether a lost connection must be hidden from aiohttp, which would send again."""
-
-    status: int | None = None
+    status: int | None = field(default=None, init=False)
     """Status of the attempt in flight, from the moment its head is here."""
 
-    _guard: SingleSend = field(default_factory=lambda: SingleSend(Home()))
-    _read_until: float | None = None
+    _guard: SingleSend | None = field(default=None, init=False)
+    """That of the attempt in flight; ``None`` where it needs none."""
+
+    _timer: AttemptTimer | None = field(default=None, init=False)
+    """That of the attempt in flight; ``None`` where aiohttp or asyncio keep its time."""
+
+    _read_until: float | None = field(default=None, init=False)
     """Moment by which a body must be read; ``None`` where aiohttp's own timer sees to it."""
 
-    _timer_spent: bool = False
+    _timer_spent: bool = field(default=False, init=False)
     """Whether aiohttp's timer of the caller's whole request has fired, after which nothing can be sent."""
 
     @property
@@ -71,23 +72,30 @@ class HttpExchange(ABC):
     @property
     def bytes_sent(self) -> bool | None:
         """Whether any of the attempt in flight has left this process: ``False`` is proof, ``None`` is not known."""
-        return self._guard.bytes_sent
+        return None if self._guard is None else self._guard.bytes_sent
 
     async def send(self, total_s: float, connect_s: float) -> Answer | Fault:
         """Make one attempt, within limits in seconds. Cancellation passes at once."""
         self.status = None
-        self._guard = self._new_guard()
+        guard = self._guard = self._new_guard()
         try:
-            response: Any = await self._send(self._guard, total_s, connect_s)
-        except Exception as error:  # noqa: BLE001 - every failure is a row of the table, the last row takes the rest
-            return self._fault(unwrapped(error))
+            response: Any = await self._send(guard, total_s, connect_s)
+        except BaseException as error:  # noqa: BLE001 - every failure is a row of the table, the last row takes the rest
+            return self._fault(self._failure(error))
+        if self._timer is not None:
+            self._timer.go_on_with(response)
         if not isinstance(response, aiohttp.ClientResponse):  # a test's mock, of which only the status is asked
             self.status = response.status
             return Answer(response.status, {}, response=response)
-        redirects = self._redirects(response)
+        answer = Answer(response.status, response.headers)
+        answer.response = response
+        if guard is not None or response.history:
+            self._tell_of_the_way(answer, response)
         # After a redirect the status is that of another request.
-        self.status = None if redirects else response.status
-        return await self._answer(response, redirects)
+        self.status = None if answer.redirects else answer.status
+        if self.read_body or not 200 <= answer.status <= 304:  # noqa: PLR2004 - a redirect's body says nothing
+            await self._read_body_of(answer)
+        return answer
 
     async def look_up(self, address: str, total_s: float, connect_s: float) -> Answer | Fault:
         """GET an address and read the whole answer. It is safe to make, whatever became of the call."""
@@ -108,16 +116,16 @@ class HttpExchange(ABC):
             response.release() if response.content.at_eof() else response.close()
 
     @abstractmethod
-    async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
+    def _new_guard(self) -> SingleSend | None:
+        """Give the guard of the next attempt; ``None`` where it needs none."""
+
+    @abstractmethod
+    def _send(self, guard: SingleSend | None, total_s: float, connect_s: float) -> Awaitable[aiohttp.ClientResponse]:
         """Send the request once, under the guard."""
 
     @abstractmethod
     async def _get(self, guard: SingleSend, address: str, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
         """GET an address with the credentials of the request, under the guard."""
-
-    def _new_guard(self) -> SingleSend:
-        self.home.begin_anew()
-        return SingleSend(self.home, self.body, holds_back=self.holds_back)
 
     def _redirects(self, response: aiohttp.ClientResponse) -> tuple[int, ...]:
         return tuple(hop.status for hop in response.history)
@@ -125,25 +133,31 @@ class HttpExchange(ABC):
     def _may_go_on(self, response: aiohttp.ClientResponse) -> bool:  # noqa: ARG002 - for those who see single hops
         return False
 
-    async def _answer(self, response: aiohttp.ClientResponse, redirects: tuple[int, ...]) -> Answer:
-        answer = Answer(response.status, response.headers, redirects=redirects, response=response)
-        answer.key_dropped = self.home.key_dropped
-        answer.body_dropped = self.home.body_dropped
+    def _tell_of_the_way(self, answer: Answer, response: aiohttp.ClientResponse) -> None:
+        """Say what the request met before its answer came."""
+        answer.redirects = self._redirects(response)
+        guard = self._guard
+        if guard is None:
+            return
+        answer.key_dropped = guard.home.key_dropped
+        answer.body_dropped = guard.home.body_dropped
         answer.may_go_on = self._may_go_on(response)
-        answer.earlier = self._earlier(response)
+        answer.earlier = self._earlier(guard, response)
+
+    async def _read_body_of(self, answer: Answer) -> None:
+        response = answer.response
         try:
-            if 200 <= response.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
+            if 200 <= answer.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
                 answer.unreadable = self.read_body and not await self._read_whole(response)
-            elif response.status > 304:  # noqa: PLR2004 - a redirect's body says nothing, and the others have none
+            elif answer.status > 304:  # noqa: PLR2004 - the others have no body, or one that says nothing
                 answer.body, answer.cut = await _peek(response, self._read_until)
         except BaseException:
             response.close()
             raise
-        return answer
 
-    def _earlier(self, response: aiohttp.ClientResponse) -> Effect:
+    def _earlier(self, guard: SingleSend, response: aiohttp.ClientResponse) -> Effect:
         """Say what a middleware of the caller's had come of its own tries before this answer."""
-        inner = self._guard.inner
+        inner = guard.inner
         if len(inner) < 2:  # noqa: PLR2004 - history is not asked for within aiohttp's own chain, which sets it later
             return Effect.NONE
         before = [one for one in inner if one is not response and one not in response.history]
@@ -157,42 +171,58 @@ class HttpExchange(ABC):
         return Effect.IN_DOUBT if doubtful else Effect.NONE
 
     async def _read_whole(self, response: aiohttp.ClientResponse) -> bool:
-        return await read_whole(response, on_a_wire=self._guard.reached, until=self._read_until)
+        on_a_wire = self._guard is None or self._guard.reached
+        return await read_whole(response, on_a_wire=on_a_wire, until=self._read_until)
+
+    def _failure(self, error: BaseException) -> Exception:
+        """Give what the attempt failed with; raise what is no failure of its own, such as its caller's cancellation."""
+        timer = self._timer
+        if timer is not None and timer.has_cut(error):
+            timeout = TimeoutError()
+            timeout.__cause__ = error
+            return timeout
+        if not isinstance(error, Exception):
+            raise error
+        return unwrapped(error)
 
     def _fault(self, error: Exception) -> Fault:
         guard = self._guard
+        fault = self._fault_under(guard, error) if guard else fault_of(error, bytes_sent=after_redirect(error))
+        fault.final = self._timer_spent
+        without_secrets(error)
+        return fault
+
+    def _fault_under(self, guard: SingleSend, error: Exception) -> Fault:
         trusted = self._speaks_for_itself(error)
-        evidence = self._evidence(error)
+        evidence = _evidence(guard, error)
         fault = fault_of(error, bytes_sent=evidence if trusted or evidence else None, trusted=trusted)
         if guard.answered and not guard.failed_with(error):
             # A middleware of the caller's failed over a response that had come: sending again mends nothing.
             fault = replace(fault, outcome=Outcome.PERMANENT_FAILURE, reason="local_error")
-        fault.key_dropped = self.home.key_dropped
-        fault.final = self._timer_spent
-        without_secrets(error)
+        fault.key_dropped = guard.home.key_dropped
         return fault
 
     def _speaks_for_itself(self, error: Exception) -> bool:  # noqa: ARG002 - for those who do not see the last send
         """Say whether an error that aiohttp raises only before it sends shows that this request was not sent."""
         return True
 
-    def _evidence(self, error: Exception) -> bool | None:
-        guard = self._guard
-        # Where a test library has put itself in aiohttp's place, the guard is never asked, and proves nothing.
-        if not guard.reached and isinstance(error, aiohttp.ClientError | OSError):
-            return None
-        # A middleware may have failed at something else, after a send that failed and may have been taken in.
-        errors = [one for one in guard.inner if isinstance(one, BaseException)]
-        earlier = errors[:-1] if guard.failed_with(error) else errors
-        if any(_may_have_landed(one) for one in earlier):
-            return True
-        return guard.bytes_sent
-
     def _lookup_headers(self, given: LooseHeaders | None) -> CIMultiDict[str]:
         headers = CIMultiDict(given or ())
         for name in _OF_THE_BODY | self.key_headers:
             headers.popall(name, None)
         return headers
+
+
+def _evidence(guard: SingleSend, error: Exception) -> bool | None:
+    # Where a test library has put itself in aiohttp's place, the guard is never asked, and proves nothing.
+    if not guard.reached and isinstance(error, aiohttp.ClientError | OSError):
+        return None
+    # A middleware may have failed at something else, after a send that failed and may have been taken in.
+    errors = [one for one in guard.inner if isinstance(one, BaseException)]
+    earlier = errors[:-1] if guard.failed_with(error) else errors
+    if any(_may_have_landed(one) for one in earlier):
+        return True
+    return guard.bytes_sent
 
 
 def _may_have_landed(error: BaseException) -> bool:

@@ -37,6 +37,9 @@ _TO_HOST: Final = " to host "
 """What aiohttp puts between the words and the address of a connection timeout."""
 
 
+_REQUEST: Final = "_request"
+"""The method of aiohttp's session that sends a request and follows its redirects."""
+
 _WAITS_IN_LINE: Final = "_wait_for_available_connection"
 """The method of aiohttp's connector in which a request waits while its pool is full."""
 
@@ -148,6 +151,12 @@ def fault_of(error: Exception, *, bytes_sent: bool | None, trusted: bool = True)
     sent = False if unsent and bytes_sent is not True else bytes_sent
     effect = Effect.NONE if sent is False or _never_taken_in(error) else Effect.IN_DOUBT
     return Fault(row.outcome, effect, row.reason, error, bytes_sent=sent, timed_out=isinstance(error, TimeoutError))
+
+
+def after_redirect(error: Exception) -> bool | None:
+    """Say whether aiohttp had followed a redirect when this was raised; ``None`` where that does not show."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == _REQUEST)
+    return True if any(frame.f_locals.get("history") for frame in frames) else None
 
 
 def _never_taken_in(error: Exception) -> bool:

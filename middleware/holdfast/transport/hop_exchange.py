@@ -20,6 +20,7 @@ from yarl import URL
 from holdfast.protocols import Answer, Fault
 from holdfast.transport.body import RequestBody, rewinds
 from holdfast.transport.exchange import HttpExchange
+from holdfast.transport.home import Home
 from holdfast.transport.hop_request import timer_of
 from holdfast.transport.single_send import Inquiry, SingleSend, looking_up
 
@@ -30,7 +31,7 @@ _AIOHTTPS_SEND: Final = "_connect_and_send_request"
 """aiohttp's own handler, at the end of every chain."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class HopExchange(HttpExchange):
     """Sends the attempts of one hop through the rest of the middleware chain. Confined to one event loop."""
 
@@ -38,6 +39,9 @@ class HopExchange(HttpExchange):
     handler: aiohttp.ClientHandlerType
     owner: aiohttp.ClientMiddlewareType
     """The middleware that this is done for."""
+
+    home: Home
+    """Where the call comes from, and what stays there."""
 
     follows: bool
     """Whether a redirect may be followed by a further hop."""
@@ -48,10 +52,10 @@ class HopExchange(HttpExchange):
     arrived: SingleSend | None = None
     """The guard under which the attempt in flight came here from the hop before."""
 
-    _as_given: tuple[Payload | bytes, CIMultiDict[str]] | None = field(default=None)
+    _as_given: tuple[Payload | bytes, CIMultiDict[str]] | None = field(default=None, init=False)
     """Body and headers before the first attempt."""
 
-    _has_new_cookies: bool = False
+    _has_new_cookies: bool = field(default=False, init=False)
 
     @property
     def replayable(self) -> bool:
@@ -65,7 +69,7 @@ class HopExchange(HttpExchange):
     @property
     def guard(self) -> SingleSend:
         """What the newest attempt was sent under."""
-        return self._guard
+        return self._guard or SingleSend(self.home)
 
     def discard(self, ended: Answer | Fault) -> None:
         """Give back the connection of an answer that the caller will not see, and keep its cookies.
@@ -77,8 +81,8 @@ class HopExchange(HttpExchange):
             self.request.session.cookie_jar.update_cookies(ended.response.cookies, ended.response.url)
             self._has_new_cookies = True
 
-    async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
-        del connect_s  # aiohttp's own limits stand, as the session has them
+    async def _send(self, guard: SingleSend | None, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
+        del guard, connect_s  # it is known; aiohttp's own limits stand, as the session has them
         if self.statuses and not self.replayable:
             raise aiohttp.ClientPayloadError(
                 "the request body is a stream that was sent to where the redirect came from"
@@ -90,7 +94,7 @@ class HopExchange(HttpExchange):
         limit = asyncio.timeout_at(self._read_until)
         try:
             async with limit:
-                return await guard(self.request, self.handler)
+                return await self.guard(self.request, self.handler)
         except TimeoutError:
             self._timer_spent = not limit.expired() and _has_fired(timer_of(self.request))
             raise
@@ -145,7 +149,7 @@ class HopExchange(HttpExchange):
         if getattr(self.handler, "__name__", "") == _AIOHTTPS_SEND:
             return True
         # Somebody stands inside, who may have sent before, or may have failed at something else.
-        return self._guard.bytes_sent is False and _comes_out_of(error, self.request)
+        return self.guard.bytes_sent is False and _comes_out_of(error, self.request)
 
 
 def _has_fired(timer: object) -> bool:

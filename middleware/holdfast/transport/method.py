@@ -8,13 +8,15 @@ every attribute on. That costs a look-up per attribute, so it is done only where
 
 from collections.abc import Awaitable, Callable
 from types import MethodType
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
 Send = Callable[..., Awaitable[aiohttp.ClientResponse]]
 
 _GENUINE: Final = aiohttp.ClientSession
+_SHIPPED: Final = dict(vars(_GENUINE))
+_SEND: Final = _GENUINE._request  # noqa: SLF001 - only to know it again
 
 
 def method_of(client: aiohttp.ClientSession, shown: object, name: str) -> Send:
@@ -28,6 +30,18 @@ def method_of(client: aiohttp.ClientSession, shown: object, name: str) -> Send:
     return MethodType(getattr(_GENUINE, name), shown)
 
 
-def is_watched(client: aiohttp.ClientSession, middlewares: tuple[Any, ...]) -> bool:
-    """Say whether a trace callback or a client middleware will see the session of a request."""
-    return bool(middlewares or getattr(client, "trace_configs", None))
+def is_as_shipped(client: aiohttp.ClientSession, name: str) -> bool:
+    """Say whether a client's method, and what sends for it, are aiohttp's own, replaced nowhere."""
+    if type(client) is not _GENUINE:
+        return False
+    own = client.__dict__
+    sends_itself = "_request" not in own and _GENUINE._request is _SEND  # noqa: SLF001 - what test libraries replace
+    return sends_itself and name not in own and getattr(_GENUINE, name) is _SHIPPED[name]
+
+
+def sends_once(client: aiohttp.ClientSession) -> bool:
+    """Tell a client of our own not to send again by itself; say whether this aiohttp lets itself be told."""
+    known = hasattr(client, "_retry_connection")
+    if known:
+        client._retry_connection = False  # noqa: SLF001 - the only switch; without it the guard of each attempt does it
+    return known

@@ -5,8 +5,9 @@ Everything that can be wrong with the arguments is said here, before anything is
 
 import json as json_library
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 from aiohttp.helpers import sentinel
@@ -14,60 +15,92 @@ from aiohttp.typedefs import StrOrURL
 from multidict import CIMultiDict
 from yarl import URL
 
+from holdfast.core.deadline import deadline_after
 from holdfast.core.idempotency import NO_KEY, KeyPlan, plan_key, with_json_field
 from holdfast.core.redact import clean
-from holdfast.engine.inbound import binding
+from holdfast.engine.call import Call
+from holdfast.engine.inbound import binding, inherited_deadline
 from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
 from holdfast.transport.body import RequestBody, body_from, json_body
 from holdfast.transport.home import SECRET_HEADERS, Home
 from holdfast.transport.inherited import inherited_headers
-from holdfast.transport.method import is_watched, method_of
-from holdfast.transport.session_exchange import SessionExchange
+from holdfast.transport.method import is_as_shipped
+from holdfast.transport.session_exchange import Asked, SessionExchange, TimeLimits
+from holdfast.transport.timers import Lines
 
-_NOT_GIVEN: Final[Any] = object()
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_PLACES_KEPT: Final = 1024
+"""Addresses that are not taken apart again when they are asked for again."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Request:
-    """One request, ready to be sent any number of times. Confined to one event loop."""
+Reading = tuple[Call, SessionExchange, Any, bool]
 
-    method: str
+
+class _Place(NamedTuple):
+    """Where a request goes."""
+
     address: str
-    """Absolute address, query and all; empty where the caller's was no address."""
+    path: str
+    """Below the base address."""
 
-    policy: Policy
-    operation: str | None
-    key: KeyPlan
-    lookup: Lookup | None
-    document: Mapping[str, Any] | None
-    """The JSON object in the body, an empty one where there is no body; ``None`` where that is not known."""
+    has_user: bool
 
-    raise_for_status: Any
-    exchange: SessionExchange
-    attempt_timeout_s: float | None
-    """The shorter of the policy's and aiohttp's own ``timeout=``."""
 
-    asks_beyond_deadline: bool
-    """Whether the caller's ``timeout=`` for this request is longer than the deadline, or endless."""
+_NOWHERE: Final = _Place("", "", has_user=False)
+"""Where aiohttp will refuse the caller's address."""
+
+
+class _Bare(NamedTuple):
+    """A request of which nothing is said but method and address, which is safe, and takes no key unasked."""
+
+    asked: Asked
+    address: str
+
+
+@lru_cache(_PLACES_KEPT)
+def _place_of(url: StrOrURL, base_url: URL | None) -> _Place:
+    address = URL(url)
+    if base_url is not None and not address.absolute:
+        address = base_url.join(address)
+    base_path = "" if base_url is None else base_url.path
+    return _Place(str(address), below(address.path, base_path)[1], has_user=address.raw_user is not None)
 
 
 class RequestReader:
     """Reads requests for one session. Confined to one event loop."""
 
-    def __init__(self, client: aiohttp.ClientSession, provider: Provider, policy: Policy) -> None:
-        """Take what all requests of the session share."""
+    def __init__(
+        self, client: aiohttp.ClientSession, provider: Provider, policy: Policy, *, sends_once: bool = False
+    ) -> None:
+        """Take what all requests of the session share.
+
+        Args:
+            client: What sends them.
+            provider: What is known of the API on the other side.
+            policy: That of requests without one of their own.
+            sends_once: Whether the client was told not to send again by itself.
+        """
         self._client = client
         self._provider = provider
         self._policy = policy
+        self._sends_once = sends_once
         # aiohttp has no public way to a session's base address.
         self._base_url: URL | None = getattr(client, "_base_url", None)
         self._key_headers = provider.key_headers
         self._secret_headers = SECRET_HEADERS | provider.key_headers
         self._has_told_of_endless = False
+        self._limits = TimeLimits(client.timeout)
+        self._default_headers = client.headers
+        self._watchers = (getattr(client, "_middlewares", ()), getattr(client, "trace_configs", ()))
+        self._bare: dict[tuple[str, StrOrURL], _Bare] = {}
+        self._read_body = provider.read_body if policy.read_body is None else policy.read_body
+        self.lines: Lines = Lines()
         self.base_path: str = "" if self._base_url is None else self._base_url.path
 
-    def read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Request:
+    def read(
+        self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any], started: float
+    ) -> Reading:
         """Read one request.
 
         Args:
@@ -76,96 +109,145 @@ class RequestReader:
             method: The HTTP method.
             url: The caller's address.
             options: The caller's keywords; those that are ours are taken out.
+            started: When the call began, on the event loop's clock.
+
+        Returns:
+            The call; what sends its attempts; the request's own ``raise_for_status=``; and whether its ``timeout=`` is
+            longer than the deadline, or endless.
 
         Raises:
             TypeError: ``policy``, ``operation`` or ``reconcile`` is of a wrong type, or aiohttp cannot send the body.
             ValueError: ``idempotency_key`` is malformed, or protects nothing here; or both ``data`` and ``json`` given.
         """
+        if not options and binding() is None and (bare := self._known_bare(name, url)) is not None:
+            return self._read_bare(bare, started)
+        return self._read(shown, name, method.upper(), url, options, started)
+
+    def _read(
+        self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any], started: float
+    ) -> Reading:
+        place, bound = self._place(url), binding()
+        slot = self._provider.slot_for(method, place.path)
+        is_bare = not options and method in SAFE_METHODS and (slot is None or slot.make_key is None)
         policy = _taken(options, "policy", Policy) or self._policy
-        timeout = options.pop("timeout", _NOT_GIVEN)
-        given = timeout is not _NOT_GIVEN and timeout is not sentinel
-        limits = _client_timeout(timeout) if given else self._client.timeout
+        timeout = options.pop("timeout", sentinel)
+        limits = self._client.timeout if timeout is sentinel else _client_timeout(timeout)
         operation = _taken(options, "operation", str)
         own_lookup = _taken(options, "reconcile", Lookup)
         raise_for_status = options.pop("raise_for_status", None)
         key_given = options.pop("idempotency_key", None)
         if options.get("headers"):
             options["headers"] = CIMultiDict(options["headers"])  # the caller may change his while we pause
-        method = method.upper()
-        address = self.absolute(url)
-        path = below(URL(address).path, self.base_path)[1]
-        slot = self._provider.slot_for(method, path)
-        if (bound := binding()) is not None:
-            slot = bound.seeded(slot, self._provider.name, operation or f"{method} {path}")
+        if bound is not None:
+            slot = bound.seeded(slot, self._provider.name, operation or f"{method} {place.path}")
         document = self._document(slot, options)
-        key = self._key(slot, method, path, key_given, document, options)
+        key = self._key(slot, method, place.path, key_given, document, options)
         if key.header is not None:
             options["headers"] = _with_header(options.get("headers"), key.header, key.key)
         body = self._body(options, key)
         if policy.expect_continue and key.key is None and body is not None and method not in SAFE_METHODS:
             options.setdefault("expect100", True)
-        where = (method, url) if name == "request" else (url,)
-        return Request(
-            method=method,
-            address=address,
-            policy=policy,
-            operation=None if operation is None else clean(operation),
-            key=key,
-            lookup=own_lookup or (None if key.key is None else self._provider.lookup),
-            document=_object_sent(document, body),
-            raise_for_status=raise_for_status,
-            exchange=self.exchange(shown, name, where, options, policy, limits, body),
-            attempt_timeout_s=_shorter(policy.attempt_timeout, limits.total),
-            asks_beyond_deadline=given and self._asks_beyond(limits, policy.deadline),
-        )
+        asked = self._asked(shown, name, method, url, options, policy, limits)
+        if is_bare:
+            self._note_bare(asked, place)
+        deadline = inherited_deadline(deadline_after(started, policy.deadline), started)
+        call = Call(method, place.address, self._provider, policy, deadline, started, asked.usual_s)
+        call.operation = None if operation is None else clean(operation)
+        call.key, call.base_path = key, self.base_path
+        call.lookup = own_lookup or (None if key.key is None else self._provider.lookup)
+        call.sent = _object_sent(document, body)
+        beyond = timeout is not sentinel and self._asks_beyond(limits, policy.deadline)
+        return call, self._guarded(asked, policy, body), raise_for_status, beyond
 
-    def exchange(
+    def lookups(self, shown: object) -> SessionExchange:
+        """Give an exchange that only looks up."""
+        asked = self._asked(shown, "get", "GET", "", {}, self._policy, self._client.timeout)
+        return self._guarded(asked, self._policy, None)
+
+    def _known_bare(self, name: str, url: StrOrURL) -> _Bare | None:
+        """Give a bare request that was made before, where nothing that was looked at then may have changed."""
+        middlewares, traces = self._watchers
+        if middlewares or traces or self._default_headers or not is_as_shipped(self._client, name):
+            return None
+        try:
+            return self._bare.get((name, url))
+        except TypeError:
+            return None
+
+    def _note_bare(self, asked: Asked, place: _Place) -> None:
+        """Keep a bare request, where it needs no guard: nothing of it must stay at home, or could take effect there."""
+        secret = self._default_headers or self._client.auth or place.has_user
+        as_always = asked.line is not None and asked.limits is self._limits and asked.name != "request"
+        if secret or not as_always or not self._sends_once or place is _NOWHERE:
+            return
+        if len(self._bare) >= _PLACES_KEPT:
+            self._bare.clear()
+        self._bare[asked.name, asked.url] = _Bare(asked, place.address)
+
+    def _read_bare(self, bare: _Bare, started: float) -> Reading:
+        asked, policy = bare.asked, self._policy
+        deadline = deadline_after(started, policy.deadline)
+        # Arguments by name would cost twice as much.
+        call = Call(asked.method, bare.address, self._provider, policy, deadline, started, asked.usual_s)
+        call.sent, call.base_path = _NOTHING, self.base_path
+        exchange = SessionExchange(asked)
+        exchange.read_body, exchange.key_headers = self._read_body, self._key_headers
+        return call, exchange, None, False
+
+    def _asked(
         self,
         shown: object,
         name: str,
-        where: tuple[Any, ...],
+        method: str,
+        url: StrOrURL,
         options: dict[str, Any],
         policy: Policy,
         limits: aiohttp.ClientTimeout,
-        body: RequestBody | None,
-    ) -> SessionExchange:
-        """Bind a request to the aiohttp session's method of the same name."""
+    ) -> Asked:
+        client = self._client
         if not self._provider.follow_redirects:
             options["allow_redirects"] = False
         given = options.pop("middlewares", None)
-        client = self._client
         # Nor to its middlewares, a list that may grow; a request's own replaces them.
         middlewares = tuple((getattr(client, "_middlewares", None) or ()) if given is None else given)
-        inherited = inherited_headers(options.get("headers") or {}, client.headers, self._key_headers)
-        onstage = shown if is_watched(client, middlewares) else None
-        send = method_of(client, onstage, name)
-        read_body = self._provider.read_body if policy.read_body is None else policy.read_body
-        return SessionExchange(
-            send_request=lambda **late: send(*where, data=body, raise_for_status=False, **late),
-            get=method_of(client, onstage, "get"),
+        is_watched = bool(middlewares or getattr(client, "trace_configs", None))
+        is_plain = not is_watched and is_as_shipped(client, name)
+        if is_plain and name == "head":
+            options.setdefault("allow_redirects", False)
+        usual_s = _shortest(policy.attempt_timeout, limits.total, policy.deadline)
+        return Asked(
+            client=client,
+            shown=shown if is_watched else None,
+            name=name,
+            method=method,
+            url=url,
             options=options,
             middlewares=middlewares,
-            timeout=limits,
-            body=body,
-            read_body=read_body,
-            key_headers=self._key_headers,
-            inherited=inherited,
-            home=Home(
-                self._secret_headers if inherited is None else self._secret_headers | inherited.names,
-                body_may_leave=policy.redirect_body,
-            ),
-            holds_back=onstage is None or getattr(send, "__self__", None) is not onstage,
+            limits=self._limits if limits is self._limits.given else TimeLimits(limits),
+            usual_s=usual_s,
+            line=self.lines.of(usual_s) if is_plain else None,
         )
 
-    def absolute(self, url: StrOrURL) -> str:
-        """Give the address that aiohttp will send to; empty where aiohttp will refuse the caller's."""
+    def _guarded(self, asked: Asked, policy: Policy, body: RequestBody | None) -> SessionExchange:
+        """See that each attempt goes out once, and that what is secret stays at home."""
+        given = asked.options.get("headers") or {}
+        inherited = inherited_headers(given, self._client.headers, self._key_headers)
+        secret = self._secret_headers if inherited is None else self._secret_headers | inherited.names
+        return SessionExchange(
+            asked,
+            body=body,
+            read_body=self._provider.read_body if policy.read_body is None else policy.read_body,
+            key_headers=self._key_headers,
+            inherited=inherited,
+            home=Home(secret, body_may_leave=policy.redirect_body),
+            holds_back=not asked.is_shown(),
+        )
+
+    def _place(self, url: StrOrURL) -> _Place:
         try:
-            address = URL(url)
+            return _place_of(url, self._base_url)
         except (TypeError, ValueError):
-            return ""
-        if self._base_url is not None and not address.absolute:
-            address = self._base_url.join(address)
-        return str(address)
+            return _NOWHERE
 
     def as_this_user(self, url: str) -> str:
         """Add the base address's user-info, which no report holds, to an address of the same origin."""
@@ -265,6 +347,7 @@ def _client_timeout(given: Any) -> aiohttp.ClientTimeout:  # noqa: ANN401 - numb
     return given if isinstance(given, aiohttp.ClientTimeout) else aiohttp.ClientTimeout(total=given)
 
 
-def _shorter(first: float | None, second: float | None) -> float | None:
+def _shortest(policys: float | None, aiohttps: float | None, deadline_s: float) -> float:
     # aiohttp takes 0 and less for "no limit", and so does a drop-in.
-    return min((seconds for seconds in (first, second) if seconds is not None and seconds > 0), default=None)
+    seconds = deadline_s if policys is None or policys > deadline_s else policys
+    return seconds if aiohttps is None or not 0 < aiohttps < seconds else aiohttps

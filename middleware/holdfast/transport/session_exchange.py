@@ -1,14 +1,19 @@
 """Sends the attempts of one call with the methods of an aiohttp session, redirects and all."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.typedefs import StrOrURL
 from multidict import CIMultiDict
 
 from holdfast.transport.exchange import HttpExchange
-from holdfast.transport.method import Send
+from holdfast.transport.home import Home
+from holdfast.transport.method import Send, method_of
 from holdfast.transport.single_send import SingleSend
+from holdfast.transport.timers import AttemptTimer, Line
 
 _NEVER_ROUND_UP: Final = float("inf")
 _OF_A_LOOKUP: Final = frozenset(
@@ -17,41 +22,134 @@ _OF_A_LOOKUP: Final = frozenset(
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class SessionExchange(HttpExchange):
-    """Sends the attempts of one call through an aiohttp session. Confined to one event loop."""
+class TimeLimits:
+    """What aiohttp is told of an attempt's limits. Confined to one event loop."""
 
-    send_request: Send
-    """The session's own method, bound to method and address; called once per attempt."""
+    __slots__ = ("_connect_s", "_endless", "given")
 
-    get: Send
-    """The session's ``get``, for lookups."""
+    def __init__(self, given: aiohttp.ClientTimeout) -> None:
+        """Take the caller's own, whose total is that of the attempt."""
+        self.given = given
+        self._connect_s = -1.0
+        self._endless = given
+
+    def within(self, total_s: float | None, connect_s: float) -> aiohttp.ClientTimeout:
+        """Give the limits of an attempt, in seconds."""
+        given = self.given
+        return aiohttp.ClientTimeout(
+            total=total_s,
+            # aiohttp takes 0 for "no limit", and so does a drop-in.
+            connect=min(given.connect, connect_s) if given.connect else connect_s,
+            sock_connect=given.sock_connect,
+            sock_read=given.sock_read,
+            # aiohttp rounds timers of 5 s and above up to a whole second of the loop's clock; the deadline is exact.
+            ceil_threshold=_NEVER_ROUND_UP,
+        )
+
+    def without_total(self, connect_s: float) -> aiohttp.ClientTimeout:
+        """Give those of an attempt whose total time is seen to elsewhere: one value for all of the same length."""
+        if connect_s != self._connect_s:
+            self._connect_s, self._endless = connect_s, self.within(None, connect_s)
+        return self._endless
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a caller asked aiohttp for; the same in every attempt, and in every call that asks for it again."""
+
+    client: aiohttp.ClientSession
+    shown: object
+    """The session that those who look on are shown; ``None`` where nobody does."""
+
+    name: str
+    """The method that the caller used; its namesake on the client makes each attempt."""
+
+    method: str
+    url: StrOrURL
+    """As the caller gave it."""
 
     options: dict[str, Any]
     """The caller's keywords, less those that differ between attempts."""
 
     middlewares: tuple[aiohttp.ClientMiddlewareType, ...]
-    timeout: aiohttp.ClientTimeout
+    limits: TimeLimits
+    """Those of aiohttp that the caller set."""
 
-    async def _send(self, guard: SingleSend, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
-        chain = guard.around(self.middlewares)
-        try:
-            options = self._with_inherited(self.options, total_s)
-            coming: Any = self.send_request(timeout=self._timeout(total_s, connect_s), middlewares=chain, **options)
-            # A mock in aiohttp's place may know ``async with`` only.
-            response: aiohttp.ClientResponse = await (coming if hasattr(coming, "__await__") else coming.__aenter__())
-            return response
-        finally:
-            # aiohttp refuses a tracker that has seen a request.
-            self.options.pop("upload_tracker", None)
+    usual_s: float
+    """Seconds of an attempt whose time the deadline does not cut."""
+
+    line: Line | None
+    """Of attempts of this length; ``None`` where the method, or who looks on, must see aiohttp's own total timeout."""
+
+    def its_method(self) -> Send:
+        """Give the client's method, to run on the session that is shown."""
+        return method_of(self.client, self.shown, self.name)
+
+    def is_shown(self) -> bool:
+        """Say whether that method really runs on the session that is shown, which answers for what it asks."""
+        return self.shown is not None and getattr(self.its_method(), "__self__", None) is self.shown
+
+
+@dataclass
+class SessionExchange(HttpExchange):
+    """Sends the attempts of one call through an aiohttp session. Confined to one event loop."""
+
+    asked: Asked
+    _: KW_ONLY
+    home: Home | None = None
+    """Where the call comes from, and what stays there; ``None`` where it needs no guard, because nothing must."""
+
+    holds_back: bool = True
+    """Whether a lost connection must be hidden from aiohttp, which would send again."""
+
+    task: "asyncio.Task[Any] | None" = None
+    """The one that makes the call."""
+
+    def _new_guard(self) -> SingleSend | None:
+        if self.home is None:
+            return None
+        self.home.begin_anew()
+        return SingleSend(self.home, self.body, holds_back=self.holds_back)
+
+    def _send(self, guard: SingleSend | None, total_s: float, connect_s: float) -> Awaitable[aiohttp.ClientResponse]:
+        asked, line, task = self.asked, self.asked.line, self.task
+        options = asked.options if guard is None else self._guarded(guard, total_s)
+        if line is None or task is None or total_s != line.seconds:
+            self._timer = None
+            return self._send_timed_by_aiohttp(options, asked.limits.within(total_s, connect_s))
+        limits = asked.limits.without_total(connect_s)
+        self._timer = AttemptTimer(line, task)
+        # What get() and its like do, less they themselves: 3 % of a call.
+        return asked.client._request(  # noqa: SLF001
+            asked.method, asked.url, timeout=limits, raise_for_status=False, **options
+        )
+
+    async def _send_timed_by_aiohttp(
+        self, options: dict[str, Any], limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        asked = self.asked
+        where = (asked.method, asked.url) if asked.name == "request" else (asked.url,)
+        coming: Any = asked.its_method()(*where, timeout=limits, raise_for_status=False, **options)
+        # A mock in aiohttp's place may know ``async with`` only.
+        response: aiohttp.ClientResponse = await (coming if hasattr(coming, "__await__") else coming.__aenter__())
+        return response
+
+    def _guarded(self, guard: SingleSend, total_s: float) -> dict[str, Any]:
+        asked = self.asked
+        options = {**asked.options, "data": self.body, "middlewares": guard.around(asked.middlewares)}
+        # aiohttp refuses a tracker that has seen a request.
+        asked.options.pop("upload_tracker", None)
+        return self._with_inherited(options, total_s)
 
     async def _get(self, guard: SingleSend, address: str, total_s: float, connect_s: float) -> aiohttp.ClientResponse:
-        options = {name: value for name, value in self.options.items() if name in _OF_A_LOOKUP}
+        asked = self.asked
+        options = {name: value for name, value in asked.options.items() if name in _OF_A_LOOKUP}
         options["headers"] = self._lookup_headers(options.get("headers"))
-        return await self.get(
+        get = method_of(asked.client, asked.shown, "get")
+        return await get(
             address,
-            timeout=self._timeout(total_s, connect_s),
-            middlewares=guard.around(self.middlewares),
+            timeout=asked.limits.within(total_s, connect_s),
+            middlewares=guard.around(asked.middlewares),
             allow_redirects=False,
             raise_for_status=False,
             **self._with_inherited(options, total_s),
@@ -63,15 +161,3 @@ class SessionExchange(HttpExchange):
         headers = CIMultiDict(options.get("headers") or ())
         self.inherited.put_into(headers, total_s)
         return {**options, "headers": headers}
-
-    def _timeout(self, total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
-        given = self.timeout
-        return aiohttp.ClientTimeout(
-            total=total_s,
-            # aiohttp takes 0 for "no limit", and so does a drop-in.
-            connect=min(given.connect, connect_s) if given.connect else connect_s,
-            sock_connect=given.sock_connect,
-            sock_read=given.sock_read,
-            # aiohttp rounds timers of 5 s and above up to a whole second of the loop's clock; the deadline is exact.
-            ceil_threshold=_NEVER_ROUND_UP,
-        )

@@ -35,7 +35,9 @@ async def read_whole(response: aiohttp.ClientResponse, *, on_a_wire: bool, until
     try:
         async with asyncio.timeout_at(until):
             return await _read(response, on_a_wire=on_a_wire)
-    except Exception:  # noqa: BLE001 - whatever keeps the body from us, the answer has arrived
+    except Exception as error:  # noqa: BLE001 - whatever keeps the body from us, the answer has arrived
+        if isinstance(error, TimeoutError):  # that time ran out is told of the call, and not once more of its body
+            response.content.set_exception(aiohttp.ClientPayloadError(_NOT_WHOLE))
         response.close()
         return False
 
