@@ -27,6 +27,7 @@ FLOORS: Final[Mapping[str, int]] = {
     "report": 0,
     "errors": 0,
     "protocols": 0,
+    "values": 0,
     "core": 1,
     "providers": 1,
     "engine": 2,

@@ -3,9 +3,10 @@
 A policy is a value: it is checked once, when it is made, and no invalid one can exist. Nothing here acts.
 """
 
-from dataclasses import dataclass
 from sys import float_info
 from typing import Final
+
+from holdfast.values import dataclass
 
 DEADLINE_CAP_S: Final = 300.0
 """No call outlives five minutes: Finix's own request timeout ("Timeout Limit", Finix error codes page)."""

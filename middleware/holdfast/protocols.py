@@ -5,12 +5,12 @@ with limits kept in this process or shared between many.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.policy import Policy
 from holdfast.report import Classification
+from holdfast.values import dataclass
 
 
 @dataclass(slots=True)
@@ -120,8 +120,7 @@ Ticket = int
 """Lets one attempt through; comes back once, with what became of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """An attempt is not let through, now or before the deadline."""
 
     reason: StopReason

@@ -6,10 +6,10 @@ compare and print safely. Times are seconds as floats.
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from holdfast.outcome import Effect, Outcome, StopReason
+from holdfast.values import dataclass
 
 REPORT_ATTRIBUTE: Final = "_holdfast_report"
 """Where a finished call leaves its report on a response or exception: the report, or a function that builds it."""

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import inf, nextafter
 from typing import Any, Final
@@ -174,7 +174,7 @@ def test_a_decision_and_its_grounds_cannot_be_changed(value: Any, field: str) ->
     """The log line is written from them after the fact: they must still be what was decided."""
     before = getattr(value, field)
 
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(value, field, 99)
 
     assert getattr(value, field) == before

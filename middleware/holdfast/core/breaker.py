@@ -11,10 +11,9 @@ The open time does not grow from one opening to the next. With one probe in five
 two-hundredth of a busy client's calls already, while a doubled wait is time that each client is down after the repair.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from holdfast.policy import DEADLINE_CAP_S, CircuitBreaker
 
@@ -83,8 +82,7 @@ def health_of(status: int | None, reason: str) -> Health:
     return Health.WORKING if 100 <= status < 500 and reason != _LOST_SUCCESS else Health.FAILING  # noqa: PLR2004
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitSnapshot:
+class CircuitSnapshot(NamedTuple):
     """Where a circuit stood at one moment."""
 
     state: CircuitState

@@ -9,9 +9,8 @@ backoff with jitter", Amazon Builders' Library). In simulation retries without o
 a permanent outage in two of four scenarios.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from holdfast.policy import RetryBudget
 
@@ -46,8 +45,7 @@ def retry_kind(status: int | None, *, bytes_sent: bool | None) -> RetryKind:
     return RetryKind.UNSENT if status is None and bytes_sent is False else RetryKind.TRANSIENT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetState:
+class BudgetState(NamedTuple):
     """What a retry budget held at one moment."""
 
     tokens: float

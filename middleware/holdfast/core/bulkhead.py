@@ -10,14 +10,12 @@ After Michael Nygard, "Release It!" (2007).
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Waiter = TypeVar("Waiter", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkheadState:
+class BulkheadState(NamedTuple):
     """What a bulkhead held at one moment."""
 
     in_flight: int

@@ -10,9 +10,8 @@ Sources: RFC 9110 section 15; Finix error codes; Fiant status codes; Stripe, "Lo
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from holdfast.core.retry_after import advised_wait
 from holdfast.outcome import Effect, Outcome
@@ -109,8 +108,7 @@ _DOUBTFUL_4XX: Final = frozenset({408, 499})
 """4xx that do not say whether the request was worked on."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
+class _Facts(NamedTuple):
     status: int
     errors: tuple[ErrorDetail, ...]
     keyed: bool

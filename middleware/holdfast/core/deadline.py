@@ -6,7 +6,6 @@ The connect phase gets its own limit just below the attempt's total. A timeout t
 from one that fires after a connection existed by its class alone, without trace hooks (17 % of a call).
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -26,8 +25,7 @@ class AttemptLimits(NamedTuple):
     """For the connect phase: pool wait, DNS, TCP, TLS and proxy together. Below ``total_s``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The moment a call ends."""
 
     at: float

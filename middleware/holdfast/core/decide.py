@@ -6,25 +6,23 @@ asks the retry budget, which is the one condition with a price, only through ``S
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from holdfast.core.deadline import Deadline
 from holdfast.core.schedule import pause_after_server_wait, pause_before
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.policy import Policy
 from holdfast.report import Classification
+from holdfast.values import dataclass
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """Send again after a pause."""
 
     pause_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Do not send again."""
 
     reason: StopReason
@@ -58,8 +56,7 @@ class Situation:
     """Takes a token from the retry budget; asked last, and before the pause."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     holds: Callable[[Situation, float], bool]
     otherwise: StopReason
 

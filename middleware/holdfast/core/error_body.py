@@ -13,6 +13,7 @@ public-api.yaml of provenancetech/pti-docs.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
@@ -83,22 +84,6 @@ _NUMBER: Final = re.compile(r"-?[0-9.]+")
 _OAUTH_CODE: Final = re.compile(r"[a-z][a-z0-9_.]*|[A-Z][A-Z0-9_]+")
 _RESOURCE_ID: Final = re.compile(r"[A-Za-z0-9_.:\-]+")  # an id, never an Authorization header that was echoed
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|/")
-
-_MEMBERS: Final = sorted(
-    {"id", "failure_message", *_LOGREFS, *_CODES, *_FALLBACK_CODES, *_FAILURE_CODES, *_FIELDS, *_MESSAGES}
-    | {*_RESOURCES, *_MARKS, *_MARKS_WITHOUT_ID}
-)
-# Members of text or number in a document that does not parse. Linear: every key holds a bare quote, so the string of
-# one match ends at the latest in the next key, and possessive repeats give nothing back. Looking ahead for a key, and
-# by first letter for which, halves the time of the worst body.
-_SALVAGE: Final = re.compile(
-    r'"(?=[A-Za-z_]++"\s*+:)('
-    + "|".join(
-        f"{letter}(?:{'|'.join(name[1:] for name in names)})" for letter, names in groupby(_MEMBERS, itemgetter(0))
-    )
-    + r')"\s*+:\s*+("(?:[^"\\]++|\\.)*+"|-?[0-9]++(?=\s*+[,}\]]))',
-    re.DOTALL,
-)
 
 # Numbers stay text, so that neither 5 000 digits nor NaN can do harm; raw control characters in strings are tolerated.
 _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
@@ -330,10 +315,25 @@ def _salvaged(text: str) -> Iterator[ErrorDetail]:
             yield from _errors_of(_Node(content, known=False, logref=None))
 
 
+@cache
+def _member() -> re.Pattern[str]:
+    """Match a member of text or number in a document that does not parse. Compiled for the first of these.
+
+    Linear: every key holds a bare quote, so the string of one match ends at the latest in the next key, and possessive
+    repeats give nothing back. Looking ahead for a key, and by first letter for which, halves the worst body's time.
+    """
+    names = {"id", "failure_message", *_LOGREFS, *_CODES, *_FALLBACK_CODES, *_FAILURE_CODES, *_FIELDS, *_MESSAGES}
+    names |= {*_RESOURCES, *_MARKS, *_MARKS_WITHOUT_ID}
+    by_letter = groupby(sorted(names), itemgetter(0))
+    known = "|".join(f"{letter}(?:{'|'.join(name[1:] for name in same)})" for letter, same in by_letter)
+    value = r'"(?:[^"\\]++|\\.)*+"|-?[0-9]++(?=\s*+[,}\]])'
+    return re.compile(rf'"(?=[A-Za-z_]++"\s*+:)({known})"\s*+:\s*+({value})', re.DOTALL)
+
+
 def _records(text: str) -> Iterator[_Object]:
     """Read the known members of a document that does not parse; one that comes again begins the next record."""
     content: _Object = {}
-    for match in islice(_SALVAGE.finditer(text), _SALVAGE_LIMIT):
+    for match in islice(_member().finditer(text), _SALVAGE_LIMIT):
         name, value = match[1], match[2]
         if name in content:
             yield content

@@ -6,9 +6,8 @@ chosen once, before the first attempt, and the same bytes go out on every attemp
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from holdfast.providers.provider import KeySlot
 
@@ -16,8 +15,7 @@ HEADER_KEY_PATTERN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\
 """Visible ASCII, 1 to 255 characters: Stripe's limit, and what RFC 9110 section 5.5 lets stand in a field value."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPlan:
+class KeyPlan(NamedTuple):
     """The idempotency key of one call, and where it has to be put."""
 
     key: str | None = None

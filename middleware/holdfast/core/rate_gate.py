@@ -11,9 +11,8 @@ tells each how long, and gives a turn away only when it is due. Proof: ``tests/c
 - A rate of our own: the generic cell rate algorithm (ITU-T I.371).
 """
 
-from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from holdfast.policy import RateLimit
 
@@ -54,16 +53,14 @@ _MOST: Final = 1e9
 """Keeps the arithmetic finite for a rate that is next to nothing, and for a burst without end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The turn would come after the call's deadline."""
 
     wait_s: float
     """Seconds after which to ask again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateState:
+class GateState(NamedTuple):
     """Where a gate stood at one moment."""
 
     closed_s: float

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
+from functools import cache
 from typing import Final
 
 VALUE_LIMIT: Final = 256
@@ -40,6 +41,7 @@ QUOTA_HEADERS: Final = frozenset({"ratelimit", *_REMAINING})
 """Without one of these an answer says nothing of what is left of a quota."""
 
 _WANTED: Final = frozenset({"retry-after", "retry-after-ms", "ratelimit", "date", *_REMAINING, *_RESETS})
+_DATE_ALONE: Final = frozenset({"date"})
 
 _TIME: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _YEAR: Final = r"[1-9][0-9]{3}"  # parsedate_tz would make 2000 of 0000
@@ -50,18 +52,23 @@ _HTTP_DATE: Final = (
 )
 _DIGITS: Final = re.compile(r"[0-9]+")
 _NOTHING: Final = re.compile(r"0+")
-_DATE: Final = re.compile(_HTTP_DATE)
-_RETRY_AFTER: Final = re.compile(rf"(?:^|,)[ \t]*([0-9]+|{_HTTP_DATE})[ \t]*(?=,|$)")
+_RETRY_AFTER: Final = rf"(?:^|,)[ \t]*([0-9]+|{_HTTP_DATE})[ \t]*(?=,|$)"
 
 # One member of the RateLimit list: "burst";r=0;t=30 (RFC 9651 strings and parameters; pk is a byte sequence).
-_MEMBER: Final = re.compile(
+_MEMBER: Final = (
     r'[ \t]*(?:"(?:[^"\\]|\\.)*"|[A-Za-z*][A-Za-z0-9_.*/:\-]*)'
     r'(?P<params>(?:[ \t]*;[ \t]*[a-z*][a-z0-9_.*\-]*(?:=(?:"(?:[^"\\]|\\.)*"|[^;,"\s]+))?)*)'
     r"[ \t]*(?:,|$)"
 )
-_PARAM: Final = re.compile(r";[ \t]*([rt])=([0-9]{1,15})(?=[ \t;]|$)")
+_PARAM: Final = r";[ \t]*([rt])=([0-9]{1,15})(?=[ \t;]|$)"
 # The dictionary of draft 07, which express-rate-limit still sends: limit=100, remaining=0, reset=30
-_DRAFT_07: Final = re.compile(r"(?:^|,)[ \t]*(remaining|reset)=([0-9]{1,15})[ \t]*(?=,|$)")
+_DRAFT_07: Final = r"(?:^|,)[ \t]*(remaining|reset)=([0-9]{1,15})[ \t]*(?=,|$)"
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile at the first header that needs it: most processes see few of them, and all of them import this."""
+    return re.compile(pattern)
 
 
 def advised_wait(
@@ -83,6 +90,8 @@ def advised_wait(
         Seconds, zero or more; zero when the moment named is past. ``None`` when the response gives no usable advice.
     """
     found = _wanted(headers)
+    if found.keys() <= _DATE_ALONE:
+        return None
     base = _http_date(found.get("date", ""))
     base = now_epoch if base is None else base
     wait = _retry_after(found, base)
@@ -130,7 +139,7 @@ def _cut(value: str) -> str:
 
 def _retry_after(found: Mapping[str, str], base: float | None) -> float | None:
     """Read the two headers that mean exactly this, whatever the status."""
-    for match in _RETRY_AFTER.finditer(found.get("retry-after", "")):
+    for match in _compiled(_RETRY_AFTER).finditer(found["retry-after"]) if "retry-after" in found else ():
         wait = float(match[1]) if match[1].isdigit() else _until(_http_date(match[1]), base)
         if wait is not None:
             return wait
@@ -158,17 +167,17 @@ def _rate_limit(value: str) -> list[tuple[int, float | None]]:
 
     A malformed field is ignored as a whole (draft section 4).
     """
-    old = dict(_DRAFT_07.findall(value))
+    old = dict(_compiled(_DRAFT_07).findall(value))
     if "remaining" in old:
         return [(int(old["remaining"]), float(old["reset"]) if "reset" in old else None)]
     members: list[tuple[int, float | None]] = []
     at = 0
     while at < len(value):
-        member = _MEMBER.match(value, at)
+        member = _compiled(_MEMBER).match(value, at)
         if member is None:
             return []
         at = member.end()
-        params = dict(_PARAM.findall(member["params"]))
+        params = dict(_compiled(_PARAM).findall(member["params"]))
         if "r" in params:
             members.append((int(params["r"]), float(params["t"]) if "t" in params else None))
     return members
@@ -192,7 +201,7 @@ def _until(moment: float | None, base: float | None) -> float | None:
 
 def _http_date(value: str) -> float | None:
     """Read any of the three forms of HTTP-date as epoch seconds."""
-    parts = parsedate_tz(value) if _DATE.fullmatch(value) else None
+    parts = parsedate_tz(value) if _compiled(_HTTP_DATE).fullmatch(value) else None
     if parts is None:
         return None
     year, month, day, hour, minute, second = parts[:6]

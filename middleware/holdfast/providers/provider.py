@@ -7,13 +7,14 @@ its error bodies read, and where to look up what became of a call. Nothing here 
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any, Final
 
 from holdfast.core.error_body import decode_errors
 from holdfast.outcome import Effect, Outcome
 from holdfast.report import ErrorDetail
+from holdfast.values import dataclass
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 """Methods that change nothing at the provider (RFC 9110 section 9.2.1; QUERY: RFC 10008)."""
