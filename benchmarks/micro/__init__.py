@@ -1,0 +1,1 @@
+"""What each function of the core costs, and how often a call pays for it."""
