@@ -128,7 +128,7 @@ class CallReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values: dicts, lists, strings, numbers, ``None``."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = _plain(self)
         return plain
 
 
@@ -153,6 +153,8 @@ def report_of(ended: object) -> CallReport | None:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - walks whatever a report holds
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
