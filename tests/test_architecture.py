@@ -66,6 +66,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "structlog": ("telemetry.structlog", "cli"),
     "rich": ("cli",),
     "backoff": ("core.schedule",),
+    "orjson": ("core.well_formed",),
 }
 """Where each outside library may be imported; one that is not named here may be imported nowhere."""
 
@@ -75,6 +76,7 @@ LOWER_FLOORS_MAY_IMPORT: Final = frozenset(
         ("errors", "multidict"),  # which wants its headers
         ("errors", "yarl"),  # and its address as these
         ("core.schedule", "backoff"),  # pure generators: they neither sleep nor read a clock
+        ("core.well_formed", "orjson"),  # bytes in, a value out; done without where it is not installed
     }
 )
 

@@ -104,7 +104,10 @@ HEADERS: Final = (
         dict,
         headers=(
             ("accept", "*/*"),
-            ("accept-encoding", "gzip, deflate"),
+            (
+                "accept-encoding",
+                aiohttp.ClientRequest.DEFAULT_HEADERS[istr("Accept-Encoding")],
+            ),  # more with Brotli installed
         ),
     ),
     Asked("headers-user-agent", lambda: {"headers": {"User-Agent": "own/1"}}, headers=(("user-agent", "own/1"),)),

@@ -5,6 +5,7 @@ import json
 from typing import Any, Final
 
 import aiohttp
+import brotli
 import pytest
 from tests.support import AT_ONCE, Behaviour, Peer, Turn, failure, head_of, raw, report, run, said
 
@@ -16,6 +17,8 @@ DOCUMENT: Final = json.dumps({"id": "TR1", "note": "x" * 2000}).encode()
 PACKED: Final = gzip.compress(DOCUMENT)
 JSON: Final = {"content-type": "application/json"}
 GZIP: Final = {**JSON, "content-encoding": "gzip"}
+BROTLI: Final = {**JSON, "content-encoding": "br"}
+DENSE: Final = brotli.compress(DOCUMENT)
 
 
 def framed(body: bytes) -> bytes:
@@ -27,6 +30,7 @@ WHOLE: Final = {
     "closed in good order": raw(head_of(201, JSON) + DOCUMENT, then="close"),
     "compressed": raw(framed(PACKED)),
     "compressed, without a length": raw(head_of(201, GZIP) + PACKED, then="close"),
+    "compressed with Brotli": raw(head_of(201, {**BROTLI, "content-length": str(len(DENSE))}) + DENSE),
     "of no kind": raw(head_of(201) + b"done", then="close"),
     "empty": raw(head_of(201), then="close"),
 }
@@ -34,6 +38,7 @@ BROKEN: Final = {
     "reset": raw(head_of(201, JSON) + DOCUMENT[:50], then="reset"),
     "compressed and short": raw(framed(PACKED[: len(PACKED) // 2])),
     "compressed, short, without a length": raw(head_of(201, GZIP) + PACKED[: len(PACKED) // 2], then="close"),
+    "compressed with Brotli, short": raw(head_of(201, BROTLI) + DENSE[: len(DENSE) // 2], then="close"),
     "compressed, of another kind": raw(framed(b"not gzip at all")),
 }
 

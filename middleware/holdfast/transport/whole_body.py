@@ -8,13 +8,13 @@ Measured on aiohttp 3.12.15 to 3.14.5, over TCP and TLS; proof: rows B07 to B09 
 """
 
 import asyncio
-import json
 import ssl
 import warnings
 from typing import Final
 
 import aiohttp
 
+from holdfast.core.well_formed import is_json
 from holdfast.providers.provider import SAFE_METHODS
 
 _BODILESS: Final = frozenset({204, 304})
@@ -121,16 +121,12 @@ def _is_whole(response: aiohttp.ClientResponse, body: bytes, ending: _Ending) ->
         return False
     compressed = "Content-Encoding" in response.headers
     if response.content_type.endswith("json") and (compressed or in_good_order is None):
-        return _is_json(body)
+        return _may_be_json(body)
     # Nothing tells: a safe call loses nothing by believing it, and an unsafe one would lose what it paid for.
     return bool(in_good_order) or response.method in SAFE_METHODS
 
 
-def _is_json(body: bytes) -> bool:
+def _may_be_json(body: bytes) -> bool:
     if body.lstrip()[:1] not in (b"{", b"[", b""):
         return True  # not what was announced, or never decompressed at the caller's wish: not ours to judge
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    return is_json(body)
