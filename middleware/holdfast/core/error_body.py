@@ -167,8 +167,21 @@ def _errors_of(node: _Node) -> list[ErrorDetail]:
         links=links,
     )
     if not error_codes:
-        return [] if error == ErrorDetail(links=links) else [error]
+        return [error] if _says_something(error) else []
     return [_with_code(error, each) for each in error_codes]
+
+
+def _says_something(error: ErrorDetail) -> bool:
+    """Say whether an error holds more than links."""
+    return bool(
+        error.logref
+        or error.code
+        or error.message
+        or error.failure_code
+        or error.failure_message
+        or error.field
+        or error.resources
+    )
 
 
 def _with_code(error: ErrorDetail, code: str) -> ErrorDetail:
@@ -216,8 +229,9 @@ def _code(node: _Node) -> str | None:
 
 def _message(content: _Object, codes: set[str | None]) -> str | None:
     """Join the texts, so that whoever searches them for a word finds it, and each keeps its share of the length."""
-    found = [_scalar(content.get(key)) for key in _MESSAGES]
-    found.append("; ".join(_texts_in(content.get("errors"))))  # Fiant
+    found = [_scalar(content[key]) for key in _MESSAGES if key in content]
+    if "errors" in content:
+        found.append("; ".join(_texts_in(content["errors"])))  # Fiant
     kind = _scalar(content.get("type"))
     if kind is not None and "idempot" in kind.lower():  # must not be lost to a numeric code: classify looks for it
         found.append(kind)
@@ -239,9 +253,8 @@ def _field(node: _Node) -> str | None:
     if isinstance(source, dict):  # JSON:API
         return _first(source, ("pointer", "parameter"))
     names = _texts_in(content.get("fields"))  # Fiant
-    names += [
-        name for each in _objects_in(content.get("invalidFields")) if (name := _scalar(each.get("name")))
-    ]  # Adyen
+    if "invalidFields" in content:  # Adyen
+        names += [name for each in _objects_in(content["invalidFields"]) if (name := _scalar(each.get("name")))]
     if names:
         return clean(",".join(names))
     # vnd.error's JSON pointer; Spring Boot's path is that of the request.
@@ -250,7 +263,9 @@ def _field(node: _Node) -> str | None:
 
 def _links_and_resources(content: _Object) -> tuple[dict[str, str], dict[str, str]]:
     links: dict[str, str] = {}
-    resources = {key: each for key in _RESOURCES if (each := _resource_id(content.get(key)))}
+    resources: dict[str, str] = {
+        key: each for key in _RESOURCES if key in content and (each := _resource_id(content[key]))
+    }
     for member in ("_links", "links"):  # HAL; JSON:API and GoCardless
         relations = content.get(member)
         for name, value in islice(relations.items(), _LINKS_LIMIT) if isinstance(relations, dict) else ():
@@ -291,7 +306,7 @@ def _scalar(value: object) -> str | None:
 
 def _first(content: Mapping[str, object], keys: tuple[str, ...]) -> str | None:
     for key in keys:
-        if (text := _scalar(content.get(key))) is not None:
+        if key in content and (text := _scalar(content[key])) is not None:
             return text
     return None
 

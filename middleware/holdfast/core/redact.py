@@ -57,6 +57,8 @@ _READ_AHEAD: Final = 4
 
 # ISO/IEC 7812-1: 13 to 19 digits, as people write them, in groups or not.
 _CARD: Final = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])")
+_SOME_DIGITS: Final = re.compile(r"[0-9](?:[ -]?[0-9]){12}")
+"""In every text with a card number; without looking behind, the search for it takes a fifth of the time."""
 
 # RFC 3986 section 3.2. User-info runs to the last "@" of the authority; it is matched so as not to be captured.
 _URL: Final = re.compile(
@@ -99,6 +101,8 @@ def masked(text: str) -> str:
     Returns:
         The text with each run of 13 to 19 digits that passes the Luhn check replaced by ``[card number]``.
     """
+    if _SOME_DIGITS.search(text) is None:
+        return text
     return _CARD.sub(lambda found: "[card number]" if _passes_luhn(found[0]) else found[0], text)
 
 
