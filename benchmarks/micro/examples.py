@@ -28,6 +28,22 @@ VND_ERROR: Final = json.dumps(
     }
 ).encode()
 
+TRANSFERS: Final = json.dumps(
+    [
+        {
+            "id": f"TR{number:020}",
+            "amount": 1000 + number,
+            "currency": "USD",
+            "fee": 0.25,
+            "ready_to_settle_at": None,
+            "created_at": "2026-11-22T10:00:00.00Z",
+            "tags": {"order": "7"},
+            "_links": {"self": {"href": f"https://finix.example.test/transfers/TR{number:020}"}},
+        }
+        for number in range(11)
+    ]
+).encode()
+
 HEADERS: Final = {
     "Content-Type": "application/json",
     "Date": "Sun, 06 Nov 1994 08:49:37 GMT",

@@ -4,6 +4,7 @@ A row whose ``when`` is given counts only the calls whose arguments it accepts, 
 price of a 422.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from types import CodeType
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,7 @@ from holdfast.core.rate_gate import RateGate
 from holdfast.core.redact import allowed, clean, origin_of, safe_url
 from holdfast.core.retry_after import advised_wait, quota_wait
 from holdfast.core.schedule import pause_before
+from holdfast.core.well_formed import is_json, takes
 from holdfast.outcome import Outcome
 from holdfast.providers import FINIX
 
@@ -64,6 +66,8 @@ ROWS: Final = {
     "decode_errors: vnd.error, 2 errors, 0.6 KB": Row(decode_errors, lambda given: b"logref" in given["body"]),
     "decode_errors: cut in the middle": Row(decode_errors, lambda given: not given["body"].endswith(b"}")),
     "decode_errors: HTML": Row(decode_errors, lambda given: given["body"].startswith(b"<")),
+    "is_json: 2.9 KB, with orjson": Row(is_json),
+    "is_json: 2.9 KB, without it": Row(takes, lambda given: given["loads"] is json.loads),
     "advised_wait: no such header": Row(advised_wait, lambda given: "Retry-After" not in given["headers"]),
     "advised_wait: Retry-After and Date": Row(advised_wait, lambda given: "Retry-After" in given["headers"]),
     "quota_wait: no such header": Row(quota_wait),

@@ -1,7 +1,9 @@
 """Classification and what follows from it."""
 
+import json
+
 from benchmarks.micro.conftest import Timed
-from benchmarks.micro.examples import HEADERS, VND_ERROR
+from benchmarks.micro.examples import HEADERS, TRANSFERS, VND_ERROR
 
 from holdfast import Classification, Effect, Outcome, Policy, StopReason
 from holdfast.core.deadline import Deadline
@@ -74,6 +76,16 @@ def test_decode_html(timed: Timed) -> None:
     errors = timed("decode_errors: HTML", b"<html><body>502 Bad Gateway</body></html>")
 
     assert errors == ()
+
+
+def test_a_success_is_json(timed: Timed) -> None:
+    """A compressed answer of a provider whose bodies are read inside the attempt."""
+    assert timed("is_json: 2.9 KB, with orjson", TRANSFERS) is True
+
+
+def test_a_success_is_json_without_orjson(timed: Timed) -> None:
+    """The same without the extra."""
+    assert timed("is_json: 2.9 KB, without it", json.loads, TRANSFERS) is True
 
 
 def test_no_wait_is_advised(timed: Timed) -> None:
