@@ -8,10 +8,12 @@ from typing import Any, Final
 import pytest
 
 import holdfast
+from holdfast import providers
 
 LEFT_OUT: Final = frozenset(
     {
         *("aiohttp_web", "asgi", "blocking", "cli", "client_middleware", "core.problem", "engine.loop_thread"),
+        *("providers.fiant", "providers.finix"),
         *("sandbox", "testing", "wsgi"),
     }
 )
@@ -59,3 +61,14 @@ def test_a_name_that_does_not_exist_is_refused_as_ever() -> None:
     """A user's ``hasattr`` would raise, or say yes."""
     with pytest.raises(AttributeError, match=r"^module 'holdfast' has no attribute 'Sesion'$"):
         holdfast.Sesion  # type: ignore[attr-defined]  # noqa: B018 - asking is the test
+
+
+def test_a_providers_name_is_imported_when_it_is_asked_for() -> None:
+    """A user of one API would pay for all, or find one missing."""
+    names = answered("import json\nfrom holdfast.providers import *\nprint(json.dumps(list(globals())))")
+    listed = answered("import json, holdfast.providers\nprint(json.dumps(dir(holdfast.providers)))")
+
+    assert set(providers.__all__) <= set(names)
+    assert set(providers.__all__) <= set(listed)
+    with pytest.raises(AttributeError, match=r"^module 'holdfast.providers' has no attribute 'FINX'$"):
+        providers.FINX  # type: ignore[attr-defined]  # noqa: B018 - asking is the test
