@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import isfinite, isnan
 from threading import Lock
 from typing import Any, Final, TypedDict
@@ -31,6 +31,7 @@ from holdfast.core.inbound import (
 from holdfast.policy import DEADLINE_CAP_S
 from holdfast.providers.provider import KeySlot
 from holdfast.telemetry.structlog import logged_request_id
+from holdfast.values import dataclass
 
 LEAST_SECRET_BYTES: Final = 16
 """128 bits; RFC 2104 section 3 advises 32 bytes, the length of the hash."""

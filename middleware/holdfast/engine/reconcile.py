@@ -5,7 +5,6 @@ happened, because the request may still be on its way; the call then stays in do
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from holdfast.outcome import Effect, Outcome
 from holdfast.policy import Policy
 from holdfast.protocols import Answer, Fault
 from holdfast.providers.provider import Finding, Lookup, LookupTarget, below, unversioned
+from holdfast.values import dataclass
 
 ABSENT_ANSWERS: Final = 3
 """How often the provider may say that it does not know the call, before the doubt is left standing."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from holdfast.core.redact import allowed
@@ -13,6 +13,7 @@ from holdfast.engine.inbound import current
 from holdfast.engine.limits import LoopLimits
 from holdfast.protocols import EventSink, Limits
 from holdfast.providers.provider import Provider
+from holdfast.values import dataclass
 
 _log: Final = logging.getLogger("holdfast")
 

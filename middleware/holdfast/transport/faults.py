@@ -11,7 +11,6 @@ Source: measured on aiohttp 3.12.15 to 3.14.5 against a byte-exact server.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from traceback import walk_tb
 from typing import Final, cast
 
@@ -22,6 +21,7 @@ from yarl import URL
 from holdfast.core.redact import safe_address, safe_url
 from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Fault
+from holdfast.values import dataclass
 
 _NO_HEADERS: Final = cast("CIMultiDictProxy[str]", CIMultiDict())  # a real proxy does not pickle
 _RETRY: Final = Outcome.RETRYABLE

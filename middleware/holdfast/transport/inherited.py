@@ -5,10 +5,10 @@ idempotency key. None follows a redirect to another origin, which it would tell 
 """
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 
 from holdfast.core.inbound import written_seconds
 from holdfast.engine.inbound import binding
+from holdfast.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import (
@@ -28,6 +27,7 @@ from yarl import URL
 
 from holdfast.transport.body import RequestBody
 from holdfast.transport.home import Home
+from holdfast.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
