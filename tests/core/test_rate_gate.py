@@ -288,6 +288,29 @@ def test_the_pace_is_not_forgotten_while_a_line_waits_for_it() -> None:
     assert min(later - earlier for earlier, later in pairwise(went)) == pytest.approx(0.2)
 
 
+def test_a_turn_that_comes_late_in_a_line_does_not_make_the_pace_forgotten() -> None:
+    """An event loop that is busy for a moment would let the whole line through in one instant."""
+    gate, now = busy(10)
+    gate.throttled(now, now, 1.0, 0.0)
+    long_calm = now + 60.0
+
+    late = [gate.reserve(long_calm, inf, has_waited=True) for _ in range(3)]
+
+    assert late == pytest.approx([0.0, 0.2, 0.2])
+
+
+def test_a_gate_is_at_rest_when_a_new_one_would_do_as_well() -> None:
+    """The rate that a provider publishes would be exceeded by whoever calls enough other origins in between."""
+    gate, paced = RateGate(RateLimit(per_second=1.0), 0.0), RateGate(None, 0.0)
+    rests = [gate.is_at_rest(0.0)]
+    gate.reserve(0.0, inf)
+    rests += [gate.is_at_rest(0.5), gate.is_at_rest(1.0)]
+    paced.throttled(0.0, 0.0, 10.0, 0.0)
+    rests += [paced.is_at_rest(at) for at in (5.0, 20.0, 41.9, 42.0)]
+
+    assert rests == [True, False, True, False, False, True, True]
+
+
 def test_the_pace_starts_from_the_last_whole_interval() -> None:
     """An interval that has only just begun would count one call, and cut a busy service to next to nothing."""
     gate, now = busy(40, seconds=10)

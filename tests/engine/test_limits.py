@@ -1,9 +1,11 @@
 """What lets an attempt through, makes it wait or turns it away: real asyncio on a clock that jumps."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Any, Final
+from weakref import ref
 
 import pytest
 from multidict import CIMultiDict
@@ -465,6 +467,103 @@ def test_a_turn_at_our_own_rate_is_given_back_when_the_origins_gate_does_not_ope
     run_virtual(scenario())
 
 
+def test_who_finds_in_line_that_the_pace_is_too_slow_is_told_how_long_the_line_is() -> None:
+    """A caller would be told to come back at once, and stand at the end of the same line."""
+
+    async def scenario() -> None:
+        guard = limits(1.0).of(ORIGIN, GATED)
+        early = [await let_in(guard) for _ in range(2)]
+        leave(guard, early.pop(), 429, {"Retry-After": "1"})
+        patient, impatient = await begun(enter(guard)), await begun(enter(guard, until=2.0))
+        await asyncio.sleep(1.26)  # the first has gone, the next has his turn in a tenth of a second
+
+        assert not isinstance(await patient, Refused)
+        guard.leave(early.pop(), LOST, verdict_on(LOST), sent_at=now(), now=now())
+        leave(guard, patient.result(), 429, {"Retry-After": "0"})
+        refused = await impatient
+
+        assert isinstance(refused, Refused)
+        assert refused.retry_after_s is not None
+        assert refused.retry_after_s > 1.0
+        assert now() <= 2.0
+
+    run_virtual(scenario())
+
+
+BOTH: Final = Policy(
+    retry_budget=None, breaker=None, max_concurrency=2, rate_limit=RateLimit(per_second=1.0, reads_apart=True)
+)
+
+
+def test_who_waits_for_a_turn_at_our_own_rate_holds_no_place() -> None:
+    """A hundred payments that wait for their turn would keep every read from going, though reads have a rate apart."""
+
+    async def scenario() -> None:
+        guard = limits().of(ORIGIN, BOTH)
+        leave(guard, await let_in(guard))
+        writes = [await begun(enter(guard)) for _ in range(20)]
+        bulkhead = guard.state().bulkhead
+
+        leave(guard, await let_in(guard, safe=True))
+
+        assert bulkhead is not None
+        assert bulkhead.in_flight == 0
+        assert now() == 0.0
+        for write in writes:
+            write.cancel()
+        await asyncio.wait(writes)
+
+    run_virtual(scenario())
+
+
+def test_who_waits_for_a_place_has_paid_for_no_turn() -> None:
+    """Each wait for a place would cost the rate a call that was never sent."""
+
+    async def scenario() -> None:
+        guard = limits().of(ORIGIN, BOTH)
+        reads = [await let_in(guard, safe=True), await let_in(guard, safe=True)]
+        at = now()
+        write = await begun(enter(guard))
+        await asyncio.sleep(5.0)
+
+        leave(guard, reads[0])
+        leave(guard, await write)
+        gone = now() - at
+        leave(guard, await let_in(guard))
+
+        assert (gone, now() - at) == pytest.approx((5.0, 6.0), abs=1e-4)
+        leave(guard, reads[1])
+
+    run_virtual(scenario())
+
+
+def test_what_is_to_be_waited_for_or_told_is_not_taken_at_once() -> None:
+    """The caller would have a turn and a place, and ask for them once more."""
+
+    async def scenario() -> None:
+        known = limits()
+        both = known.of(ORIGIN, Policy(max_concurrency=1, rate_limit=RateLimit(per_second=1.0)))
+        at_once = [both.try_enter(now(), FAR, again=False, safe=False) for _ in range(2)]
+        leave(both, at_once[0] or 0)
+        at_once.append(both.try_enter(now(), FAR, again=False, safe=False))
+        await asyncio.sleep(1.0)
+        await go(known.of(ORIGIN, GATED), 429, PAUSE)
+        at_once.append(both.try_enter(now(), FAR, again=False, safe=False))
+        await asyncio.sleep(10.0)
+        known.open_circuit(ORIGIN)
+        at_once.append(both.try_enter(now(), FAR, again=False, safe=False))
+        known.close_circuit(ORIGIN)
+        at_once.append(both.try_enter(now(), FAR, again=False, safe=False))
+        bulkhead = both.state().bulkhead
+
+        assert [ticket is not None for ticket in at_once] == [True, False, False, False, False, False]
+        assert bulkhead is not None
+        assert bulkhead.in_flight == 0
+        leave(both, await let_in(both, until=now() + 0.01))
+
+    run_virtual(scenario())
+
+
 # The bulkhead
 
 ONE: Final = Policy(retry_budget=None, breaker=None, max_concurrency=1)
@@ -732,6 +831,108 @@ def test_origins_at_rest_are_forgotten_and_those_in_trouble_are_not() -> None:
         assert known.of("https://down.test", BREAKER).refuses()
 
     run_virtual(scenario())
+
+
+def fill(known: LocalLimits) -> None:
+    """Call more origins than are kept."""
+    for number in range(MOST_ORIGINS):
+        known.of(f"https://{number}.test", Policy())
+
+
+def test_an_origin_with_calls_in_flight_or_a_spent_budget_is_not_forgotten() -> None:
+    """The next calls would go out beside those in flight, and retry as if nothing had been spent."""
+
+    async def scenario() -> None:
+        known = limits()
+        spent = Policy(retry_budget=RetryBudget(per_second=0.0), breaker=None)
+        ticket = await let_in(known.of("https://busy.test", ONE))
+        assert known.of("https://spent.test", spent).take_retry(LOST)
+
+        fill(known)
+
+        assert isinstance(await enter(known.of("https://busy.test", ONE), until=1.0), Refused)
+        budget = known.state("https://spent.test", spent).budget
+        assert budget is not None
+        assert budget.tokens == 9.0
+        leave(known.of("https://busy.test", ONE), ticket)
+
+    run_virtual(scenario())
+
+
+def test_an_origin_that_has_long_been_left_alone_is_forgotten_whatever_it_did() -> None:
+    """A crawler's thousands of dead or throttling hosts would be kept for ever."""
+
+    async def scenario() -> None:
+        known = limits()
+        await open_circuit(known.of("https://down.test", BREAKER))
+        await go(known.of("https://slow.test", GATED), 429, PAUSE)
+        await asyncio.sleep(400.0)
+
+        fill(known)
+
+        assert not {"https://down.test", "https://slow.test"} & set(known.origins())
+
+    run_virtual(scenario())
+
+
+def test_origins_that_cannot_be_forgotten_are_not_looked_through_for_each_new_one() -> None:
+    """With four thousand hosts that throttle, each further host would cost milliseconds."""
+
+    async def scenario() -> None:
+        known = limits()
+        for number in range(MOST_ORIGINS + 10):
+            known.of(f"https://{number}.test", GATED)
+            await go(known.of(f"https://{number}.test", GATED), 429, PAUSE)
+        await asyncio.sleep(400.0)
+
+        known.of("https://new.test", GATED)
+        kept = len(known.origins())
+        for number in range(MOST_ORIGINS):
+            known.of(f"https://new-{number}.test", GATED)
+
+        assert kept == MOST_ORIGINS + 11
+        assert len(known.origins()) <= MOST_ORIGINS + 1
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("by_hand", ["open", "closed"])
+def test_a_circuit_that_was_moved_by_hand_is_news_to_the_next_call(by_hand: str) -> None:
+    """Operations would look in vain for what made every call fail."""
+
+    async def scenario() -> None:
+        known = limits()
+        guard, other = known.of(ORIGIN, BREAKER), known.of(ORIGIN, Policy(breaker=BREAKER.breaker))
+        if by_hand == "closed":
+            await open_circuit(guard)
+            assert other.take_news() is None
+
+        (known.open_circuit if by_hand == "open" else known.close_circuit)(ORIGIN)
+        entered = await enter(guard)
+
+        assert isinstance(entered, Refused) == (by_hand == "open")
+        assert [guard.take_news(), guard.take_news(), other.take_news()] == [by_hand, None, None]
+
+    run_virtual(scenario())
+
+
+def test_the_limits_of_a_loop_go_with_it() -> None:
+    """A service that starts a loop for each job would keep the lines and timers of all of them."""
+
+    async def scenario() -> "ref[asyncio.AbstractEventLoop]":
+        guard = LoopLimits().of(ORIGIN, Policy(max_concurrency=1))
+        await go(guard, 429, PAUSE)
+        waiting = [await begun(enter(guard)) for _ in range(3)]
+        await asyncio.sleep(1.0)
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)
+        return ref(asyncio.get_running_loop())
+
+    gone = run_virtual(scenario())
+    gc.collect()
+
+    assert gone() is None
 
 
 def test_a_policy_that_is_made_anew_for_each_call_costs_no_memory_and_keeps_its_state() -> None:

@@ -63,7 +63,7 @@ class Refusing:
         self.origins.append(origin)
         return self
 
-    def try_enter(self, now: float, deadline_at: float, again: bool, safe: bool) -> int | None:  # noqa: FBT001
+    def try_enter(self, now: float, deadline_at: float, again: bool, safe: bool) -> int | None:  # noqa: FBT001 - the port
         del deadline_at, again, safe
         assert now == asyncio.get_running_loop().time()
         return None

@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
@@ -23,7 +24,10 @@ from holdfast import (
     StopReason,
 )
 from holdfast.core.breaker import CircuitState
+from holdfast.protocols import Answer, Fault, OriginLimits, Refused
 from holdfast.providers import FINIX
+from holdfast.report import Classification
+from holdfast.testing import RecordingSink
 
 ONCE: Final = Policy(max_attempts=1)
 
@@ -336,12 +340,116 @@ def test_the_wrong_kind_of_limits_is_refused_where_it_is_given() -> None:
     """The mistake would come to light at the first call."""
 
     async def scenario() -> None:
-        wrong: Any = 10
+        for wrong, named in ((10, "int"), (LocalLimits, "the class LocalLimits"), (SimpleNamespace(of=1), "Simple")):
+            given: Any = wrong
+            said = rf"limits= must be a LocalLimits, or have of\(origin, policy\) as it has, got {named}"
+            with pytest.raises(TypeError, match=said):
+                ResilientSession(limits=given)
 
-        with pytest.raises(
-            TypeError, match=r"limits= must be a LocalLimits, or have of\(origin, policy\) as it has, got int"
-        ):
-            ResilientSession(limits=wrong)
+    run(scenario())
+
+
+class Counting:
+    """Limits of somebody else's making: it asks ours, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.local = LocalLimits()
+        self.asked: list[str] = []
+
+    def of(self, origin: str, policy: Policy) -> OriginLimits:
+        self.asked.append(f"of {origin}")
+        return CountingOrigin(self.local.of(origin, policy), self.asked)
+
+
+class CountingOrigin:
+    """One origin of them, which has to be waited for, as one that asks another machine has."""
+
+    def __init__(self, local: OriginLimits, asked: list[str]) -> None:
+        self._local = local
+        self._asked = asked
+
+    def try_enter(self, now: float, deadline_at: float, again: bool, safe: bool) -> int | None:  # noqa: FBT001 - the port
+        del now, deadline_at, again, safe
+        return None
+
+    async def enter(self, now: float, deadline_at: float, *, again: bool, safe: bool) -> int | Refused:
+        await asyncio.sleep(0.25)
+        entered = await self._local.enter(now + 0.25, deadline_at, again=again, safe=safe)
+        self._asked.append(type(entered).__name__)
+        return entered
+
+    def leave(
+        self, ticket: int, ended: Answer | Fault, verdict: Classification, *, sent_at: float, now: float
+    ) -> str | None:
+        self._asked.append(f"leave {verdict.status}")
+        return self._local.leave(ticket, ended, verdict, sent_at=sent_at, now=now)
+
+    def abandon(self, ticket: int) -> None:
+        self._asked.append("abandon")
+        self._local.abandon(ticket)
+
+    def refuses(self) -> bool:
+        return self._local.refuses()
+
+    def take_retry(self, ended: Answer | Fault) -> bool:
+        self._asked.append("take")
+        return self._local.take_retry(ended)
+
+    def give_back_retry(self, ended: Answer | Fault) -> None:
+        self._asked.append("give back")
+        self._local.give_back_retry(ended)
+
+    def take_news(self) -> str | None:
+        return self._local.take_news()
+
+
+def test_limits_of_another_make_are_asked_at_every_step() -> None:
+    """Limits that several processes share could not be had, or would be passed over."""
+
+    async def scenario() -> None:
+        limits, sink = Counting(), RecordingSink()
+        script = [answer(503), answer(200), hang()]
+        async with Peer(*script) as peer, ResilientSession(peer.url, limits=limits, sinks=[sink]) as session:
+            session._runtime = _drawing_high(session)
+            async with session.get("/") as response:
+                known = report(response)
+            hanging = asyncio.ensure_future(session.get("/"))
+            await until(lambda: len(peer.seen) == 3)
+            hanging.cancel()
+            await asyncio.wait([hanging])
+            limits.local.open_circuit(peer.url)
+            refused = await failure(session.get("/"))
+
+            assert session.limits is limits
+            assert (response.status, known.elapsed_s >= 0.5) == (200, True)
+            assert isinstance(refused, CircuitOpenError)
+            assert [each for each in limits.asked if not each.startswith("of ")] == [
+                *("int", "leave 503", "take", "int", "leave 200"),
+                *("int", "abandon"),
+                "Refused",
+            ]
+            assert {each for each in limits.asked if each.startswith("of ")} == {f"of {peer.url}"}
+            assert [each["reason"] for each in sink.named("outbound.circuit")] == ["circuit_open"]
+
+    run_virtual(scenario())
+
+
+def test_a_circuit_that_was_opened_by_hand_is_told_with_the_next_call() -> None:
+    """Whoever is on call would see every call fail, and nothing that says why."""
+
+    async def scenario() -> None:
+        sink = RecordingSink()
+        async with Peer(answer(200)) as peer, ResilientSession(peer.url, sinks=[sink]) as session:
+            session.limits.open_circuit(peer.url)
+            for _ in range(2):
+                await failure(session.get("/"))
+            session.limits.close_circuit(peer.url)
+            for _ in range(2):
+                async with session.get("/"):
+                    pass
+            session.limits.release_circuit(peer.url)
+
+            assert [each["reason"] for each in sink.named("outbound.circuit")] == ["circuit_open", "circuit_closed"]
 
     run(scenario())
 

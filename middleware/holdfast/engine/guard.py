@@ -133,7 +133,7 @@ class OriginGuard:
             and (circuit is None or ticket == circuit.steady_ticket)
         ):
             headers = ended.headers
-            if not (  # those of core.retry_after.QUOTA_HEADERS, written out: four looks cost less than any loop over them
+            if not (  # QUOTA_HEADERS of core.retry_after, written out: four looks cost less than any loop
                 "ratelimit" in headers
                 or "x-ratelimit-remaining" in headers
                 or "ratelimit-remaining" in headers
