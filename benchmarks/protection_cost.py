@@ -1,7 +1,7 @@
 """What the four protections cost a call that succeeds: circuit, rate gate, concurrency limit and retry budget together.
 
 Run it with ``make cost``. Times what the engine does for them on the way of one attempt: finding the origin and its
-guard, entering, leaving, asking for news. The best of many rounds is kept, because other work on the machine only adds;
+guard, entering and leaving. The best of many rounds is kept, because other work on the machine only adds;
 fails above three microseconds.
 """
 
@@ -15,7 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from holdfast import LocalLimits, Policy, RateLimit, classify
 from holdfast.core.redact import origin_of
-from holdfast.protocols import Answer
+from holdfast.protocols import Answer, Refused
 
 MOST_US: Final = 3.0
 ROUNDS: Final = 1_000
@@ -34,17 +34,21 @@ async def cost_us(policy: Policy) -> float:
     limits = LocalLimits()
     headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json", "Date": "now", "Content-Length": "2"}))
     answer, verdict = Answer(200, headers), classify(200)
+    guard = limits.of(origin_of(URL), policy)
     now = asyncio.get_running_loop().time()
+    ticket: int | Refused | None = await guard.enter(
+        now, now + 300.0, again=False, safe=True
+    )  # the first is counted in
+    assert isinstance(ticket, int)
+    guard.leave(ticket, answer, verdict, sent_at=now, now=now)
     best = float("inf")
     for _ in range(ROUNDS):
         began = default_timer()
         for _ in range(CALLS):
             guard = limits.of(origin_of(URL), policy)
-            ticket = await guard.enter(now, now + 300.0, again=False, safe=True)
-            guard.take_news()
-            assert isinstance(ticket, int)
+            ticket = guard.try_enter(now, now + 300.0, False, True)  # noqa: FBT003 - as engine/drive.py calls it
+            assert ticket is not None
             guard.leave(ticket, answer, verdict, sent_at=now, now=now)
-            guard.take_news()
         best = min(best, (default_timer() - began) / CALLS)
     state = limits.state(origin_of(URL), policy)
     assert state.circuit is None or state.circuit.failures == 0

@@ -238,6 +238,7 @@ class RateGate:
         least = _SLOWEST if self.gap else self._mild
         if not self.gap:
             self._usual = max(2.0 * _SLOWEST, measured)
+        # Of a pace that is not used, to halve it takes nothing away. Kinder rules: benchmarks/RESULTS.md, Retry storms.
         rate = min(measured, 1.0 / self.gap) if self.gap else measured
         self.gap = 1.0 / max(least, rate * share)
         self.free_until = -inf
