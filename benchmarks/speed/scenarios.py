@@ -1,0 +1,99 @@
+"""The exchanges that are measured: what goes out, and the fixed bytes that come back.
+
+The 422 is a Finix error as its error codes page shows them: vnd.error with ``logref``, code and links.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+ORDER: Final = {"amount": 1000, "currency": "USD", "merchant": "MU1", "source": "PI1", "tags": {"order": "7"}}
+"""The JSON body of every POST."""
+
+KEY_HEADER: Final = "Idempotency-Key"
+KEY_FIELD: Final = "idempotency_id"
+"""Where FINIX wants the key."""
+
+AGAIN: Final = 503
+"""The status that every client here sends again after."""
+
+ATTEMPTS: Final = 4
+"""Sends of one call at most, in every client that sends again."""
+
+CALLS_PER_FAILURE: Final = 10
+"""One call in ten meets a 503, that is every eleventh request: its repeat succeeds."""
+
+_REFUSAL: Final = {
+    "total": 1,
+    "_embedded": {
+        "errors": [
+            {
+                "logref": "3fe8e6ab1e8cf44f",
+                "message": "amount: must be greater than zero",
+                "code": "INVALID_FIELD",
+                "field": "amount",
+                "_links": {
+                    "self": {"href": "https://finix.sandbox-payments-api.com/transfers"},
+                    "help": {"href": "https://docs.finix.com/errors"},
+                },
+            }
+        ]
+    },
+}
+_RESOURCE: Final = {"id": "TR1", "state": "SUCCEEDED", "amount": 1000, "currency": "USD"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One exchange."""
+
+    name: str
+    title: str
+    method: str
+    path: str
+    status: int
+    """What the caller gets in the end."""
+
+    body: bytes
+
+
+SCENARIOS: Final = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            name="get",
+            title="GET 200",
+            method="GET",
+            path="/accounts/AC1",
+            status=200,
+            body=json.dumps(_RESOURCE).encode(),
+        ),
+        Scenario(
+            name="post",
+            title="keyed POST 201",
+            method="POST",
+            path="/charges",
+            status=201,
+            body=json.dumps(_RESOURCE).encode(),
+        ),
+        Scenario(
+            name="flaky",
+            title="GET, 10 % 503",
+            method="GET",
+            path="/flaky",
+            status=200,
+            body=json.dumps(_RESOURCE).encode(),
+        ),
+        Scenario(
+            name="refused",
+            title="POST 422",
+            method="POST",
+            path="/transfers",
+            status=422,
+            body=json.dumps(_REFUSAL).encode(),
+        ),
+    )
+}
+
+HELD: Final = "/held"
+"""Path of a GET that is answered when the server is told to."""
