@@ -7,7 +7,7 @@ BIN = .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo sandbox test planted ledger race blocking simulate storm cost micro matrix upstream lint format types check clean
+.PHONY: help demo sandbox test planted ledger race blocking simulate storm cost bench micro matrix upstream lint format types check clean
 
 help:
 	@echo 'make demo      see holdfast at work against a sandbox on this machine'
@@ -21,6 +21,7 @@ help:
 	@echo 'make storm     retry storms: six strategies in five faults, on a virtual clock, with a plot: 25 minutes'
 	@echo 'make cost      what the protections cost on the way of a call that succeeds'
 	@echo 'make micro     what each function of the core costs, and what it adds to a call: 1 minute'
+	@echo 'make bench     what a call costs, beside bare aiohttp and every alternative, with a plot: 10 minutes'
 	@echo 'make matrix    the tests on every Python here, with every aiohttp that we promise: half an hour'
 	@echo 'make upstream  run the tests of aiohttp itself against our session, and name the differences: 10 minutes'
 	@echo 'make lint      ruff: rules and formatting'
@@ -72,6 +73,10 @@ cost:
 micro:
 	$(BOOTSTRAP) bench
 	@$(BIN)/python -m benchmarks.micro $(ARGS)
+
+bench:
+	$(BOOTSTRAP) bench
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 matrix:
 	$(BOOTSTRAP) test

@@ -5,7 +5,7 @@ The 422 is a Finix error as its error codes page shows them: vnd.error with ``lo
 
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 ORDER: Final = {"amount": 1000, "currency": "USD", "merchant": "MU1", "source": "PI1", "tags": {"order": "7"}}
 """The JSON body of every POST."""
@@ -21,7 +21,7 @@ ATTEMPTS: Final = 4
 """Sends of one call at most, in every client that sends again."""
 
 CALLS_PER_FAILURE: Final = 10
-"""One call in ten meets a 503, that is every eleventh request: its repeat succeeds."""
+"""One call in ten meets a 503, and its repeat succeeds."""
 
 _REFUSAL: Final = {
     "total": 1,
@@ -97,3 +97,8 @@ SCENARIOS: Final = {
 
 HELD: Final = "/held"
 """Path of a GET that is answered when the server is told to."""
+
+Case: TypeAlias = tuple[str, int]
+"""Scenario, and calls in flight at once."""
+
+IN_FLIGHT: Final = (1, 64)

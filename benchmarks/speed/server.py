@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from benchmarks.speed.cpus import keep_to
-from benchmarks.speed.scenarios import AGAIN, CALLS_PER_FAILURE, HELD, SCENARIOS
+from benchmarks.speed.scenarios import AGAIN, HELD, SCENARIOS
 
 _REASONS: Final = {200: b"OK", 201: b"Created", 422: b"Unprocessable Entity", 503: b"Service Unavailable"}
 
@@ -28,6 +28,7 @@ _ANSWERS: Final = {
     for scenario in SCENARIOS.values()
 }
 _FLAKY: Final = f"{SCENARIOS['flaky'].method} {SCENARIOS['flaky'].path}".encode()
+_FAILS_ONCE: Final = _FLAKY + b"/"
 _FAILED: Final = _raw(AGAIN, b'{"message": "try again"}')
 _HELD: Final = f"GET {HELD}".encode()
 
@@ -35,8 +36,8 @@ _HELD: Final = f"GET {HELD}".encode()
 class Peer(asyncio.Protocol):
     """Answers one request at a time on each connection. Confined to one event loop."""
 
-    requests = 0
-    """Of the flaky kind, on all connections."""
+    failed: Final[set[bytes]] = set()
+    """Addresses that have failed and not been asked for again."""
 
     held: Final[list[asyncio.Transport]] = []
 
@@ -56,11 +57,13 @@ class Peer(asyncio.Protocol):
         if wanted == _HELD:
             self.held.append(self._transport)
             return
-        if wanted == _FLAKY:
-            Peer.requests += 1
-            if Peer.requests % (CALLS_PER_FAILURE + 1) == 0:
+        if wanted.startswith(_FAILS_ONCE):
+            if wanted not in self.failed:
+                self.failed.add(wanted)
                 self._transport.write(_FAILED)
                 return
+            self.failed.discard(wanted)
+            wanted = _FLAKY
         self._transport.write(_ANSWERS[wanted])
 
 

@@ -4,14 +4,20 @@ Every one sends the same bytes, reads the body and releases the connection, and 
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
-Send: TypeAlias = Callable[[], Awaitable[tuple[int, bytes]]]
+Send: TypeAlias = Callable[[], Coroutine[Any, Any, tuple[int, bytes]]]
 """Makes one call; gives status and body."""
+
+Fetch: TypeAlias = Callable[[str], Coroutine[Any, Any, tuple[int, bytes]]]
+"""Sends a GET to an address."""
+
+Submit: TypeAlias = Callable[..., Coroutine[Any, Any, tuple[int, bytes]]]
+"""Sends a POST to an address, with ``json`` and ``headers``."""
 
 Sends: TypeAlias = dict[str, Send]
 """One for each scenario, and ``held``."""
@@ -36,8 +42,8 @@ class Adapter:
     """Level that structlog is configured for, to write JSON lines to a file; ``None`` leaves structlog alone."""
 
     uvloop: bool = False
-    instructions: bool = True
-    """Whether its other scenarios than GET are counted too, or it is so slow that GET must do."""
+    slow: bool = False
+    """Whether a call takes so many times longer that fewer of them must do, and GET alone under valgrind."""
 
     def opener(self) -> Opener:
         """Load it."""
@@ -76,10 +82,8 @@ _ALL: Final = (
     ),
     Adapter(name="stamina", title="stamina", where="stamina_retry:opened", needs="stamina", log_level=logging.WARNING),
     Adapter(name="tenacity", title="tenacity", where="tenacity_retry:opened", needs="tenacity"),
-    Adapter(name="httpx", title="httpx", where="foreign:bare", needs="httpx", instructions=False),
-    Adapter(
-        name="httpx_retries", title="httpx-retries", where="foreign:retrying", needs="httpx-retries", instructions=False
-    ),
+    Adapter(name="httpx", title="httpx", where="foreign:bare", needs="httpx", slow=True),
+    Adapter(name="httpx_retries", title="httpx-retries", where="foreign:retrying", needs="httpx-retries", slow=True),
     Adapter(name="bare_uvloop", title="bare aiohttp on uvloop", where="plain:bare", needs="uvloop", uvloop=True),
     Adapter(
         name="holdfast_quiet_uvloop",

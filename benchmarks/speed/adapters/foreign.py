@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
-from uuid import uuid4
+from typing import Any, Final
 
 import httpx
-from benchmarks.speed.adapters import Send, Sends
-from benchmarks.speed.adapters.plain import by_hand
-from benchmarks.speed.scenarios import ATTEMPTS, HELD, KEY_FIELD, KEY_HEADER, ORDER, SCENARIOS
+from benchmarks.speed.adapters import Fetch, Sends, Submit
+from benchmarks.speed.adapters.calls import by_hand, calls_of
+from benchmarks.speed.scenarios import ATTEMPTS
 
 _TIMEOUT: Final = httpx.Timeout(300.0)
 
@@ -18,39 +17,28 @@ def _limits(limit: int) -> httpx.Limits:
     return httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=15.0)
 
 
-def _sends_of(client: httpx.AsyncClient, url: str) -> Sends:
-    charges, transfers = (f"{url}{SCENARIOS[name].path}" for name in ("post", "refused"))
-
-    def getting(address: str) -> Send:
-        async def send() -> tuple[int, bytes]:
-            response = await client.get(address)
-            return response.status_code, response.content
-
-        return send
-
-    async def charge() -> tuple[int, bytes]:
-        response = await client.post(charges, json=ORDER, headers={KEY_HEADER: str(uuid4())})
+def _fetching(client: httpx.AsyncClient) -> Fetch:
+    async def fetch(url: str) -> tuple[int, bytes]:
+        response = await client.get(url)
         return response.status_code, response.content
 
-    async def transfer() -> tuple[int, bytes]:
-        response = await client.post(transfers, json=ORDER | {KEY_FIELD: str(uuid4())})
+    return fetch
+
+
+def _submitting(client: httpx.AsyncClient) -> Submit:
+    async def submit(url: str, **keywords: Any) -> tuple[int, bytes]:  # noqa: ANN401 - as httpx's
+        response = await client.post(url, **keywords)
         return response.status_code, response.content
 
-    return {
-        "get": getting(f"{url}{SCENARIOS['get'].path}"),
-        "post": charge,
-        "flaky": getting(f"{url}{SCENARIOS['flaky'].path}"),
-        "refused": transfer,
-        "held": getting(f"{url}{HELD}"),
-    }
+    return submit
 
 
 @asynccontextmanager
 async def bare(url: str, limit: int) -> AsyncIterator[Sends]:
     """Open a plain client; only the flaky scenario has a loop."""
     async with httpx.AsyncClient(limits=_limits(limit), timeout=_TIMEOUT) as client:
-        sends = _sends_of(client, url)
-        yield sends | {"flaky": by_hand(sends["flaky"])}
+        fetch = _fetching(client)
+        yield calls_of(fetch, _submitting(client), url, retrying=by_hand(fetch))
 
 
 @asynccontextmanager
@@ -61,4 +49,4 @@ async def retrying(url: str, limit: int) -> AsyncIterator[Sends]:
     inner = httpx.AsyncHTTPTransport(limits=_limits(limit))
     transport = RetryTransport(transport=inner, retry=Retry(total=ATTEMPTS - 1, backoff_factor=0.0))
     async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT) as client:
-        yield _sends_of(client, url)
+        yield calls_of(_fetching(client), _submitting(client), url)

@@ -6,7 +6,8 @@ from typing import Final
 from uuid import uuid4
 
 from benchmarks.speed.adapters import Sends
-from benchmarks.speed.adapters.plain import connector, sends_of
+from benchmarks.speed.adapters.calls import calls_of
+from benchmarks.speed.adapters.plain import connector, fetching, submitting
 from benchmarks.speed.scenarios import ORDER, SCENARIOS
 
 from holdfast import Policy, ResilientSession
@@ -23,13 +24,13 @@ async def holdfast(url: str, limit: int) -> AsyncIterator[Sends]:
         ResilientSession(connector=connector(limit), policy=_AT_ONCE) as session,
         ResilientSession(connector=connector(limit), policy=_AT_ONCE, provider=FINIX) as finix,
     ):
+        post_any, post_finix = submitting(session.post), submitting(finix.post)
 
         async def charge() -> tuple[int, bytes]:
-            async with session.post(charges, json=ORDER, idempotency_key=str(uuid4())) as response:
-                return response.status, await response.read()
+            return await post_any(charges, json=ORDER, idempotency_key=str(uuid4()))
 
         async def transfer() -> tuple[int, bytes]:
-            async with finix.post(transfers, json=ORDER) as response:
-                return response.status, await response.read()
+            return await post_finix(transfers, json=ORDER)
 
-        yield sends_of(session.get, session.post, url) | {"post": charge, "refused": transfer}
+        own = {"post": charge, "refused": transfer}
+        yield calls_of(fetching(session.get), post_any, url) | own

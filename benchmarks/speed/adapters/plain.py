@@ -1,14 +1,14 @@
-"""Aiohttp by itself; where it must send again, a loop by hand does it."""
+"""Aiohttp by itself, as all its users have it."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import perf_counter
 from typing import Any, TypeAlias
-from uuid import uuid4
 
 import aiohttp
-from benchmarks.speed.adapters import Send, Sends
-from benchmarks.speed.scenarios import AGAIN, ATTEMPTS, HELD, KEY_FIELD, KEY_HEADER, ORDER, SCENARIOS
+from benchmarks.speed.adapters import Fetch, Send, Sends, Submit
+from benchmarks.speed.adapters.calls import by_hand, calls_of
+from benchmarks.speed.scenarios import SCENARIOS
 
 Request: TypeAlias = Callable[..., AbstractAsyncContextManager[aiohttp.ClientResponse]]
 
@@ -18,56 +18,37 @@ def connector(limit: int) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(limit=limit)
 
 
-def getting(get: Request, url: str) -> Send:
-    """Send a GET."""
+def fetching(get: Request) -> Fetch:
+    """Send a GET through an aiohttp client, or one like it."""
 
-    async def send() -> tuple[int, bytes]:
+    async def fetch(url: str) -> tuple[int, bytes]:
         async with get(url) as response:
             return response.status, await response.read()
 
-    return send
+    return fetch
 
 
-def sends_of(get: Request, post: Request, url: str) -> Sends:
-    """Make the calls of all scenarios, each sent once."""
-    charges, transfers = (f"{url}{SCENARIOS[name].path}" for name in ("post", "refused"))
+def submitting(post: Request) -> Submit:
+    """Send a POST likewise."""
 
-    async def charge() -> tuple[int, bytes]:
-        async with post(charges, json=ORDER, headers={KEY_HEADER: str(uuid4())}) as response:
+    async def submit(url: str, **keywords: Any) -> tuple[int, bytes]:  # noqa: ANN401 - as aiohttp's
+        async with post(url, **keywords) as response:
             return response.status, await response.read()
 
-    async def transfer() -> tuple[int, bytes]:
-        async with post(transfers, json=ORDER | {KEY_FIELD: str(uuid4())}) as response:
-            return response.status, await response.read()
-
-    return {
-        "get": getting(get, f"{url}{SCENARIOS['get'].path}"),
-        "post": charge,
-        "flaky": getting(get, f"{url}{SCENARIOS['flaky'].path}"),
-        "refused": transfer,
-        "held": getting(get, f"{url}{HELD}"),
-    }
+    return submit
 
 
-def by_hand(send: Send) -> Send:
-    """Send again after a 503, as one would by hand."""
-
-    async def again() -> tuple[int, bytes]:
-        for _ in range(ATTEMPTS):
-            status, body = await send()
-            if status != AGAIN:
-                break
-        return status, body
-
-    return again
+def once_each(session: aiohttp.ClientSession, url: str) -> Sends:
+    """Make all calls through a plain session; only the flaky scenario has a loop."""
+    fetch = fetching(session.get)
+    return calls_of(fetch, submitting(session.post), url, retrying=by_hand(fetch))
 
 
 @asynccontextmanager
 async def bare(url: str, limit: int) -> AsyncIterator[Sends]:
-    """Open a plain session; only the flaky scenario has a loop."""
+    """Open a plain session."""
     async with aiohttp.ClientSession(connector=connector(limit)) as session:
-        sends = sends_of(session.get, session.post, url)
-        yield sends | {"flaky": by_hand(sends["flaky"])}
+        yield once_each(session, url)
 
 
 async def _pass(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -78,8 +59,7 @@ async def _pass(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 async def passthrough(url: str, limit: int) -> AsyncIterator[Sends]:
     """Open a session with a client middleware that does nothing."""
     async with aiohttp.ClientSession(connector=connector(limit), middlewares=[_pass]) as session:
-        sends = sends_of(session.get, session.post, url)
-        yield sends | {"flaky": by_hand(sends["flaky"])}
+        yield once_each(session, url)
 
 
 def _logged(send: Send, log: Any, method: str, path: str) -> Send:  # noqa: ANN401 - structlog loggers share no type

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import backoff
-from benchmarks.speed.adapters import Send, Sends
-from benchmarks.speed.adapters.plain import connector, sends_of
-from benchmarks.speed.scenarios import AGAIN, ATTEMPTS, SCENARIOS
+from benchmarks.speed.adapters import Sends, Submit
+from benchmarks.speed.adapters.calls import calls_of
+from benchmarks.speed.adapters.plain import connector, fetching, submitting
+from benchmarks.speed.scenarios import AGAIN, ATTEMPTS
 
 
 class AgainError(Exception):
@@ -18,9 +19,9 @@ class AgainError(Exception):
 RETRIED: Final = (AgainError, aiohttp.ClientError, TimeoutError)
 
 
-def _raising(send: Send) -> Send:
-    async def checked() -> tuple[int, bytes]:
-        status, body = await send()
+def _raising(send: Submit) -> Submit:
+    async def checked(*arguments: Any, **keywords: Any) -> tuple[int, bytes]:  # noqa: ANN401 - handed on
+        status, body = await send(*arguments, **keywords)
         if status == AGAIN:
             raise AgainError
         return status, body
@@ -29,11 +30,11 @@ def _raising(send: Send) -> Send:
 
 
 @asynccontextmanager
-async def decorated(url: str, limit: int, decorate: Callable[[Send], Send]) -> AsyncIterator[Sends]:
-    """Open a plain session, and put a decorator on every call made through it."""
+async def decorated(url: str, limit: int, decorate: Callable[[Submit], Submit]) -> AsyncIterator[Sends]:
+    """Open a plain session, and put a decorator on what sends through it."""
     async with aiohttp.ClientSession(connector=connector(limit)) as session:
-        sends = sends_of(session.get, session.post, url)
-        yield sends | {name: decorate(_raising(sends[name])) for name in SCENARIOS}
+        fetch, submit = (decorate(_raising(send)) for send in (fetching(session.get), submitting(session.post)))
+        yield calls_of(fetch, submit, url)
 
 
 @asynccontextmanager
@@ -54,4 +55,4 @@ async def with_aiohttp_retry(url: str, limit: int) -> AsyncIterator[Sends]:
         aiohttp.ClientSession(connector=connector(limit)) as session,
         RetryClient(client_session=session, retry_options=options) as client,
     ):
-        yield sends_of(client.get, client.post, url)
+        yield calls_of(fetching(client.get), submitting(client.post), url)
