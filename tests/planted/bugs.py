@@ -40,13 +40,13 @@ BUGS: Final = (
         name="a new key on each attempt",
         loses="The provider takes the retry for a second payment, and makes it.",
         file="transport/session_exchange.py",
-        text="        chain = guard.around(self.middlewares)\n",
+        text="        asked, line, task = self.asked, self.asked.line, self.task\n",
         becomes="""\
-        given = self.options.get("headers") or {}
+        asked, line, task = self.asked, self.asked.line, self.task
+        given = asked.options.get("headers") or {}
         for name in self.key_headers:
             if name in given:
                 given[name] = f"{id(self):08x}-0000-4000-8000-{id(guard):012x}"
-        chain = guard.around(self.middlewares)
 """,
         caught_by=(
             f"{_RESEND}test_a_keyed_payment_is_sent_again_with_the_same_key_and_body",
@@ -91,20 +91,20 @@ BUGS: Final = (
         becomes="            raise error from None\n",
         caught_by=(
             "tests/transport/test_single_send.py::test_aiohttps_hidden_resend_is_held_back",
-            f"{_CATALOGUE}[T09-U-first]",
+            f"{_RESEND}test_a_client_that_was_given_sends_each_attempt_once",
         ),
     ),
     Bug(
         name="the body serialized anew between attempts",
         loses="The provider finds the key with another body: it refuses the retry, or pays twice.",
         file="transport/session_exchange.py",
-        text="        chain = guard.around(self.middlewares)\n",
+        text="        asked, line, task = self.asked, self.asked.line, self.task\n",
         becomes="""\
+        asked, line, task = self.asked, self.asked.line, self.task
         if self.body is not None and self.body.writes and self.body.content_type == "application/json":
             import json
             anew = json.dumps(json.loads(self.body.decode()), sort_keys=True).encode()
             self.body._source = aiohttp.payload.BytesPayload(anew, content_type="application/json")
-        chain = guard.around(self.middlewares)
 """,
         caught_by=(
             f"{_GAPS}test_every_attempt_sends_the_callers_own_writing_of_a_document",
@@ -159,11 +159,11 @@ BUGS: Final = (
         name="a cancellation swallowed",
         loses="A shutdown hangs, and a payment that was called off is sent again.",
         file="transport/exchange.py",
-        text="        except Exception as error:  # noqa: BLE001 - every failure is a row",
+        text="        if not isinstance(error, Exception):\n            raise error\n",
         becomes="""\
-        except asyncio.CancelledError:
-            return fault_of(aiohttp.ServerDisconnectedError(), bytes_sent=self._guard.bytes_sent)
-        except Exception as error:  # noqa: BLE001 - every failure is a row""",
+        if not isinstance(error, Exception):
+            return aiohttp.ServerDisconnectedError()
+""",
         caught_by=(f"{_GAPS}test_a_cancelled_call_that_could_be_repeated_is_not",),
     ),
 )

@@ -134,6 +134,19 @@ def test_a_repeatable_method_arrives_max_attempts_times(
     assert report(error).stop_reason is StopReason.ATTEMPTS_EXHAUSTED
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+def test_a_client_that_was_given_sends_each_attempt_once(method: str) -> None:
+    """It still has aiohttp's hidden re-send, which its owner may count on for requests of his own."""
+
+    async def scenario() -> tuple[int, int]:
+        async with Peer(drop()) as peer, aiohttp.ClientSession(peer.url) as client:
+            session = ResilientSession(client=client, policy=AT_ONCE)
+            error = await failure(session.request(method, "/thing"))
+            return len(peer.lines), len(report(error).attempts)
+
+    assert run(scenario()) == (4, 4)
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 @pytest.mark.parametrize("broken", [drop(), reset()], ids=["closed", "reset"])
 def test_trace_callbacks_see_each_attempt_once_and_its_own_failure(broken: Behaviour, method: str) -> None:

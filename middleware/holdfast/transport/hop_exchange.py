@@ -6,7 +6,7 @@ is proof that nothing was sent only where it came out of the sending of this ver
 """
 
 import asyncio
-from dataclasses import field
+from dataclasses import dataclass, field
 from traceback import walk_tb
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ from holdfast.transport.exchange import HttpExchange
 from holdfast.transport.home import Home
 from holdfast.transport.hop_request import timer_of
 from holdfast.transport.single_send import Inquiry, SingleSend, looking_up
-from holdfast.values import dataclass
 
 _FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
 """Statuses that aiohttp follows, where an address comes with them."""
