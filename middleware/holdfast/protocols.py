@@ -46,11 +46,6 @@ class Answer:
     response: Any = None
     """What the transport gives the caller: an ``aiohttp.ClientResponse``."""
 
-    @property
-    def has_story(self) -> bool:
-        """Whether more is known of it than status, headers and body."""
-        return bool(self.unreadable or self.redirects or self.body_dropped or self.earlier is not Effect.NONE)
-
 
 @dataclass(slots=True)
 class Fault:

@@ -67,4 +67,5 @@ def deadline_after(now: float, seconds: float) -> Deadline:
         now: The present moment on the event loop's clock.
         seconds: How long the call may live; never more than 300, whatever is asked for.
     """
-    return Deadline(now + min(seconds, DEADLINE_CAP_S))
+    # min() would cost more than all the rest of it.
+    return Deadline(now + (seconds if seconds < DEADLINE_CAP_S else DEADLINE_CAP_S))  # noqa: FURB136

@@ -21,6 +21,8 @@ from holdfast.protocols import Answer, Fault, OriginLimits, Ticket
 from holdfast.providers.provider import SAFE_METHODS, Finding, Lookup, Provider
 from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail, logrefs_of
 
+_NONE: Final = Effect.NONE  # looked up once: a member of an enumeration costs more than a call of a function
+
 
 @dataclass(eq=False)
 class Attempt:
@@ -169,7 +171,7 @@ class Call:
         self.elapsed_s = now - self.started
         attempt.elapsed_s = self.elapsed_s - attempt.started_s
         attempt.answer = verdict
-        if self.effect is Effect.NONE:
+        if self.effect is _NONE:
             self.effect = verdict.effect
         else:
             self.effect = join_effects(self.effect, verdict, same_key=self._settled_by(ended, verdict))
@@ -223,6 +225,7 @@ class Call:
     def preview(self, redirect: Answer, now: float) -> CallReport:
         """Give the report as it will be if this redirect is not followed. The call stays in flight."""
         ahead = copy(self)
+        ahead._call_id = self.call_id  # noqa: SLF001 - which is made when it is first asked for
         ahead.attempts = [copy(attempt) for attempt in self.attempts]
         ahead.end_attempt(redirect, now)
         ahead.elapsed_s = now - self.started
@@ -259,7 +262,9 @@ class Call:
         return known or self.provider.replays_answer
 
     def _classified_answer(self, ended: Answer) -> Classification:
-        if 200 <= ended.status <= 299 and not ended.has_story:  # noqa: PLR2004 - RFC 9110 section 15.3
+        if 200 <= ended.status <= 299 and not (  # noqa: PLR2004 - RFC 9110 section 15.3
+            ended.unreadable or ended.redirects or ended.body_dropped or ended.earlier is not _NONE
+        ):
             return classified_success(ended.status, self.method)
         verdict = classify(
             ended.status,

@@ -25,6 +25,10 @@ _NOT_SENT: Final[Mapping[StopReason, tuple[Callable[[str, float | None], Excepti
 }
 """What a call ends in that was never let through, and the word for it."""
 
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_SUCCESS: Final = Outcome.SUCCESS
+_SUCCEEDED: Final = StopReason.SUCCEEDED
+
 _TOO_SHORT_SHARE: Final = 0.5
 """An attempt that the deadline cut off after less than this share of its usual time says nothing of the origin: another
 caller's patience, and not its health, was what had run out."""
@@ -51,7 +55,7 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
         last = await _try_until_stopped(call, exchange, runtime, limits)
         if call.in_flight and isinstance(last, Answer):
             return last
-        if call.stop_reason is not StopReason.SUCCEEDED:
+        if call.stop_reason is not _SUCCEEDED:
             last = await _settled(call, exchange, runtime, last, limits)
             call.elapsed_s = runtime.now() - call.started
     except BaseException as error:
@@ -111,9 +115,9 @@ async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime, l
             return ended
         now = runtime.now()
         verdict = call.end_attempt(ended, now)
-        if verdict.outcome is Outcome.SUCCESS:
+        if verdict.outcome is _SUCCESS:
             _leave(call, ended, verdict, runtime, limits, now)
-            call.stop_reason = StopReason.SUCCEEDED
+            call.stop_reason = _SUCCEEDED
             events.attempt_ended(runtime, call, attempt)
             return ended
         decision = _judged(call, times, ended, verdict, exchange, runtime, limits, now)

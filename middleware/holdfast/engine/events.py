@@ -14,6 +14,10 @@ from holdfast.engine.runtime import Runtime
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.report import CallReport, Classification
 
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_SUCCESS: Final = Outcome.SUCCESS
+_IN_DOUBT: Final = Effect.IN_DOUBT
+
 _QUIET_STOPS: Final = frozenset({StopReason.SUCCEEDED, StopReason.RECONCILED})
 _LOUD_STOPS: Final = frozenset({StopReason.PERMANENT, StopReason.CONFLICT, StopReason.RECONCILED, StopReason.CANCELLED})
 
@@ -21,7 +25,7 @@ _LOUD_STOPS: Final = frozenset({StopReason.PERMANENT, StopReason.CONFLICT, StopR
 def attempt_ended(runtime: Runtime, call: Call, attempt: Attempt) -> None:
     """Tell that one attempt ended: debug, or warning when it failed."""
     verdict = attempt.answer
-    level = logging.DEBUG if verdict is not None and verdict.outcome is Outcome.SUCCESS else logging.WARNING
+    level = logging.DEBUG if verdict is not None and verdict.outcome is _SUCCESS else logging.WARNING
     if listeners := runtime.listeners(level):
         runtime.emit(listeners, "outbound.attempt", level, _of_call(call) | _of_attempt(attempt))
 
@@ -88,9 +92,9 @@ def describe_report(report: CallReport) -> dict[str, Any]:
 
 
 def _level_of(call: Call) -> int:
-    if call.effect is Effect.IN_DOUBT:
+    if call.effect is _IN_DOUBT:
         return logging.ERROR
-    if call.outcome is Outcome.SUCCESS and call.stop_reason in _QUIET_STOPS and call.reason != "body_unreadable":
+    if call.outcome is _SUCCESS and call.stop_reason in _QUIET_STOPS and call.reason != "body_unreadable":
         return logging.INFO
     return logging.WARNING if call.stop_reason in _LOUD_STOPS or call.outcome is Outcome.SUCCESS else logging.ERROR
 
