@@ -178,7 +178,7 @@ class HttpExchange(ABC):
         """Give what the attempt failed with; raise what is no failure of its own, such as its caller's cancellation."""
         timer = self._timer
         if timer is not None and timer.has_cut(error):
-            timeout = TimeoutError()
+            timeout = TimeoutError().with_traceback(error.__traceback__)  # by which it is told how far the request got
             timeout.__cause__ = error
             return timeout
         if not isinstance(error, Exception):
