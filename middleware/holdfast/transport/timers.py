@@ -8,6 +8,7 @@ cancelled, and the cancellation turned into ``TimeoutError``; after that, readin
 
 import asyncio
 from typing import Any, Final
+from weakref import WeakSet, ref
 
 import aiohttp
 
@@ -18,7 +19,7 @@ _MOST_LINES: Final = 16
 class Line:
     """Attempts of one length, the first to end in front. Confined to one event loop."""
 
-    __slots__ = ("_alarm", "ends", "is_idle", "loop", "seconds")
+    __slots__ = ("__weakref__", "_alarm", "ends", "is_idle", "loop", "seconds")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         """Begin without any.
@@ -37,10 +38,16 @@ class Line:
 
         self._alarm: asyncio.TimerHandle | None = None
 
+    def __del__(self) -> None:
+        """Take the alarm along: of sessions that are dropped unclosed, one a request, all would wait in the loop."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
     def watch(self, ends: float) -> None:
         """See to it that what ends then is ended."""
         self.is_idle = False
-        self._alarm = self.loop.call_at(ends, self._ring)
+        known: ref[Line] = ref(self)
+        self._alarm = self.loop.call_at(ends, _ring, known)
 
     def close(self) -> None:
         """Leave nothing behind in the event loop, but for attempts that still go on."""
@@ -48,7 +55,8 @@ class Line:
             self._alarm.cancel()
             self.is_idle = True
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Cut off what should have ended by now."""
         now = self.loop.time()
         while self.ends:
             timer, ends = next(iter(self.ends.items()))
@@ -60,10 +68,16 @@ class Line:
         self.is_idle = True
 
 
+def _ring(known: "ref[Line]") -> None:
+    line = known()
+    if line is not None:
+        line.ring()
+
+
 class AttemptTimer:
     """Ends one attempt when its time is over. Confined to one event loop."""
 
-    __slots__ = ("_body", "_cancelling", "_ends", "_rang", "_task")
+    __slots__ = ("_body", "_cancelling", "_line", "_rang", "_task")
 
     def __init__(self, line: Line, task: "asyncio.Task[Any]") -> None:
         """Begin an attempt.
@@ -76,27 +90,29 @@ class AttemptTimer:
         self._cancelling = task.cancelling()
         self._rang = False
         self._body: aiohttp.StreamReader | None = None
-        self._ends = line.ends
+        self._line = line  # which lives as long as its attempts, and no longer than who asks for them
         ends = line.ends[self] = line.loop.time() + line.seconds
         if line.is_idle:
             line.watch(ends)
 
     def stop(self) -> None:
         """Let the attempt be."""
-        self._ends.pop(self, None)
+        self._line.ends.pop(self, None)
 
     def has_cut(self, error: BaseException) -> bool:
         """Stop, and say whether this is the cancellation by which the attempt was cut off, and nobody else's too."""
         self.stop()
-        if not self._rang or not isinstance(error, asyncio.CancelledError):
+        if not self._rang:
             return False
-        return self._task.uncancel() <= self._cancelling
+        # Taken back also where something on the way made another failure of it: it would count as the caller's own.
+        is_ours_alone = self._task.uncancel() <= self._cancelling
+        return is_ours_alone and isinstance(error, asyncio.CancelledError)
 
     def go_on_with(self, response: aiohttp.ClientResponse) -> None:
         """Leave the task alone from now on, and see to the response's body until its connection is given back."""
         connection = response.connection
         if connection is None:
-            self._ends.pop(self, None)
+            self._line.ends.pop(self, None)
             return
         # Not the response itself: one that is dropped unread must be collected, and give its connection back.
         self._body = response.content
@@ -114,11 +130,13 @@ class AttemptTimer:
 class Lines:
     """The lines of one session's attempts. Confined to one event loop."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_all", "_known")
 
     def __init__(self) -> None:
         """Begin without any."""
         self._known: dict[float, Line] = {}
+        self._all: WeakSet[Line] = WeakSet()
+        """Those that are known, and those that were and are still in use."""
 
     def of(self, seconds: float) -> Line | None:
         """Give the line of attempts that may take so many seconds; ``None`` where there are too many lengths."""
@@ -126,7 +144,7 @@ class Lines:
 
     def close(self) -> None:
         """Leave nothing behind in the event loop, but for attempts that still go on."""
-        for line in self._known.values():
+        for line in tuple(self._all):
             line.close()
 
     def _new(self, seconds: float) -> Line | None:
@@ -135,4 +153,5 @@ class Lines:
         if len(self._known) >= _MOST_LINES:
             return None
         line = self._known[seconds] = Line(asyncio.get_running_loop(), seconds)
+        self._all.add(line)
         return line
