@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
+from urllib.parse import urlsplit
 
 TEXT_LIMIT: Final = 256
 """Characters kept of one value that came from the network."""
@@ -57,6 +58,7 @@ _READ_AHEAD: Final = 4
 
 # ISO/IEC 7812-1: 13 to 19 digits, as people write them, in groups or not.
 _CARD: Final = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])")
+_CARD_DIGITS: Final = 13
 _SOME_DIGITS: Final = re.compile(r"[0-9](?:[ -]?[0-9]){12}")
 """In every text with a card number; without looking behind, the search for it takes a fifth of the time."""
 
@@ -85,11 +87,10 @@ def clean(value: object, limit: int = TEXT_LIMIT) -> str:
     """
     if type(value) is not str:
         return "" if value is None else clean(_plain(value), limit)
-    if len(value) > limit:
-        value = value[: limit * _READ_AHEAD]
-    if not value.isprintable():
-        value = _UNSAFE.sub("", value)
-    return value[:limit]
+    if len(value) <= limit:
+        return value if value.isprintable() else _UNSAFE.sub("", value)
+    value = value[: limit * _READ_AHEAD]
+    return (value if value.isprintable() else _UNSAFE.sub("", value))[:limit]
 
 
 def masked(text: str) -> str:
@@ -101,7 +102,7 @@ def masked(text: str) -> str:
     Returns:
         The text with each run of 13 to 19 digits that passes the Luhn check replaced by ``[card number]``.
     """
-    if _SOME_DIGITS.search(text) is None:
+    if len(text) < _CARD_DIGITS or _SOME_DIGITS.search(text) is None:
         return text
     return _CARD.sub(lambda found: "[card number]" if _passes_luhn(found[0]) else found[0], text)
 
@@ -136,6 +137,13 @@ def origin_of(url: str) -> str:
     end = url.find("/", begin)
     origin = url if end < 0 else url[:end]
     return url[:begin] + origin.rpartition("@")[2] if "@" in origin else origin
+
+
+@lru_cache(maxsize=256)
+def place_of(url: str) -> tuple[str, str]:
+    """Give host with port, and path, of an address as ``safe_url`` leaves it."""
+    place = urlsplit(safe_url(url))
+    return place.netloc, place.path
 
 
 def safe_address(text: str) -> str:

@@ -5,18 +5,24 @@ texts, bodies, header values and query strings are never gathered here.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from holdfast.core.deadline import Deadline
+from holdfast.core.redact import clean, place_of
 from holdfast.engine.call import Attempt, Call
 from holdfast.engine.runtime import Runtime
 from holdfast.outcome import Effect, Outcome, StopReason
-from holdfast.report import CallReport, Classification
+from holdfast.report import CallReport, ErrorDetail
 
 # Looked up once: a member of an enumeration costs more than a call of a function.
 _SUCCESS: Final = Outcome.SUCCESS
 _IN_DOUBT: Final = Effect.IN_DOUBT
+_DEBUG: Final = logging.DEBUG
+_INFO: Final = logging.INFO
+_WARNING: Final = logging.WARNING
+_ERROR: Final = logging.ERROR
 
 _QUIET_STOPS: Final = frozenset({StopReason.SUCCEEDED, StopReason.RECONCILED})
 _LOUD_STOPS: Final = frozenset({StopReason.PERMANENT, StopReason.CONFLICT, StopReason.RECONCILED, StopReason.CANCELLED})
@@ -25,17 +31,18 @@ _LOUD_STOPS: Final = frozenset({StopReason.PERMANENT, StopReason.CONFLICT, StopR
 def attempt_ended(runtime: Runtime, call: Call, attempt: Attempt) -> None:
     """Tell that one attempt ended: debug, or warning when it failed."""
     verdict = attempt.answer
-    level = logging.DEBUG if verdict is not None and verdict.outcome is _SUCCESS else logging.WARNING
+    level = _DEBUG if verdict is not None and verdict.outcome is _SUCCESS else _WARNING
     if listeners := runtime.listeners(level):
-        runtime.emit(listeners, "outbound.attempt", level, _of_call(call) | _of_attempt(attempt))
+        runtime.emit(listeners, "outbound.attempt", level, _of_attempt(call, attempt))
 
 
 def pause_begins(runtime: Runtime, call: Call, attempt: Attempt, now: float) -> None:
     """Tell that a pause begins: warning."""
-    if listeners := runtime.listeners(logging.WARNING):
-        pause = {"pause_s": _round(attempt.pause_s), "deadline_left_s": _round(call.deadline.left(now))}
-        fields = _of_call(call) | _of_attempt(attempt) | pause
-        runtime.emit(listeners, "outbound.retry", logging.WARNING, fields)
+    if listeners := runtime.listeners(_WARNING):
+        fields = _of_attempt(call, attempt)
+        fields["pause_s"] = _round(attempt.pause_s)
+        fields["deadline_left_s"] = _round(call.deadline.left(now))
+        runtime.emit(listeners, "outbound.retry", _WARNING, fields)
 
 
 def call_ended(runtime: Runtime, call: Call) -> None:
@@ -47,14 +54,14 @@ def call_ended(runtime: Runtime, call: Call) -> None:
 
 def circuit_changed(runtime: Runtime, call: Call, state: str) -> None:
     """Tell that the circuit of the call's origin is now ``open``, ``half_open`` or ``closed``: warning."""
-    if listeners := runtime.listeners(logging.WARNING):
+    if listeners := runtime.listeners(_WARNING):
         fields = _of_call(call) | {"reason": f"circuit_{state}"}
         runtime.emit(listeners, "outbound.circuit", logging.WARNING, fields)
 
 
 def deadline_clamped(runtime: Runtime, call: Call | None, deadline: Deadline | None, now: float) -> None:
     """Tell that a caller asked for more time than the deadline allows: warning."""
-    if listeners := runtime.listeners(logging.WARNING):
+    if listeners := runtime.listeners(_WARNING):
         known = {"provider": runtime.provider.name} if call is None else _of_call(call)
         left = None if deadline is None else _round(deadline.left(now))
         runtime.emit(listeners, "outbound.deadline.clamped", logging.WARNING, known | {"deadline_left_s": left})
@@ -93,67 +100,84 @@ def describe_report(report: CallReport) -> dict[str, Any]:
 
 def _level_of(call: Call) -> int:
     if call.effect is _IN_DOUBT:
-        return logging.ERROR
-    if call.outcome is _SUCCESS and call.stop_reason in _QUIET_STOPS and call.reason != "body_unreadable":
-        return logging.INFO
-    return logging.WARNING if call.stop_reason in _LOUD_STOPS or call.outcome is Outcome.SUCCESS else logging.ERROR
+        return _ERROR
+    success, stop = call.outcome is _SUCCESS, call.stop_reason
+    if success and stop in _QUIET_STOPS and call.reason != "body_unreadable":
+        return _INFO
+    return _WARNING if success or stop in _LOUD_STOPS else _ERROR
 
 
 def _of_call(call: Call) -> dict[str, Any]:
-    place = call.place
+    host, path = place_of(call.url)
     return {
         "call_id": call.call_id,
         "provider": call.provider.name,
         "operation": call.operation,
         "method": call.method,
-        "host": place.netloc,
-        "path": place.path,
+        "host": host,
+        "path": path,
     }
 
 
-def _of_attempt(attempt: Attempt) -> dict[str, Any]:
+def _of_attempt(call: Call, attempt: Attempt) -> dict[str, Any]:
+    # Of our words ``_value_`` is read: what ``value`` gives, without the price of a property.
+    fields = _of_call(call)
+    fields["attempt"] = attempt.number
+    fields["elapsed_s"] = _round(attempt.elapsed_s)
+    fields["error_type"] = attempt.error
     verdict = attempt.answer
-    known = {
-        "attempt": attempt.number,
-        "elapsed_s": _round(attempt.elapsed_s),
-        "error_type": attempt.error,
-    }
-    return known if verdict is None else known | _of_classification(verdict)
-
-
-def _of_classification(verdict: Classification) -> dict[str, Any]:
-    logrefs = verdict.logrefs
-    return {
-        "status": verdict.status,
-        "outcome": verdict.outcome.value,
-        "effect": verdict.effect.value,
-        "reason": verdict.reason,
-        "logref": logrefs[0] if logrefs else None,
-        "logrefs": list(logrefs) or None,
-        "retry_after_s": _round(verdict.retry_after),
-    }
+    if verdict is None:
+        return fields
+    fields["status"] = verdict.status
+    fields["outcome"] = verdict.outcome._value_
+    fields["effect"] = verdict.effect._value_
+    fields["reason"] = verdict.reason
+    if verdict.errors:
+        _tell_logrefs(fields, verdict.errors)
+    fields["retry_after_s"] = _round(verdict.retry_after)
+    return fields
 
 
 def _of_verdict(call: Call) -> dict[str, Any]:
-    report = call.report()
-    return _of_call(call) | {
-        "attempts": len(report.attempts),
-        "status": call.status,
-        "outcome": report.outcome.value,
-        "effect": report.effect.value,
-        "reason": report.reason,
-        "stop_reason": report.stop_reason.value,
-        "logref": report.logrefs[0] if report.logrefs else None,
-        "logrefs": list(report.logrefs) or None,
-        "error_codes": list(dict.fromkeys(error.code for error in report.errors if error.code)) or None,
-        "failure_code": next((error.failure_code for error in report.errors if error.failure_code), None),
-        "request_id": report.request_ids[-1] if report.request_ids else None,
-        "idempotency_key": report.idempotency_key,
-        "elapsed_s": _round(report.elapsed_s),
-        "deadline_left_s": _round(call.deadline.left(call.started + call.elapsed_s)),
-        "retry_after_s": _round(report.retry_after_s),
-        "error_type": report.attempts[-1].error if report.attempts else None,
-    }
+    """Gather what the call says of itself; its report holds the same, and is built when somebody asks for it."""
+    fields, attempts, errors = _of_call(call), call.attempts, call.errors
+    fields["attempts"] = len(attempts)
+    fields["status"] = call.status
+    fields["outcome"] = call.outcome._value_
+    fields["effect"] = call.effect._value_
+    fields["reason"] = call.reason
+    fields["stop_reason"] = call.stop_reason._value_
+    if errors:  # those of the last answer that had any: without them, no attempt had one
+        _tell_logrefs(fields, [error for attempt in attempts for error in attempt.verdict.errors])
+        fields["error_codes"] = list(dict.fromkeys([error.code for error in errors if error.code])) or None
+        fields["failure_code"] = next((error.failure_code for error in errors if error.failure_code), None)
+    fields["request_id"] = _request_id(call)
+    fields["idempotency_key"] = call.key.key
+    elapsed_s = call.elapsed_s
+    fields["elapsed_s"] = _round(elapsed_s)
+    fields["deadline_left_s"] = _round(call.deadline.left(call.started + elapsed_s))
+    fields["retry_after_s"] = _round(call.retry_after_s)
+    fields["error_type"] = attempts[-1].error if attempts else None
+    return fields
+
+
+def _tell_logrefs(fields: dict[str, Any], errors: Sequence[ErrorDetail]) -> None:
+    logrefs = list(dict.fromkeys([error.logref for error in errors if error.logref is not None]))
+    if logrefs:
+        fields["logref"], fields["logrefs"] = logrefs[0], logrefs
+
+
+def _request_id(call: Call) -> str | None:
+    """Give the last of the provider's ids; of a call that was sent once it is looked up without gathering them."""
+    attempts = call.attempts
+    if len(attempts) == 1 and (headers := attempts[0].headers) is not None:
+        for name in call.provider.request_id_header:
+            if found := headers.get(name):
+                return clean(found)
+        if call.key.key is None:
+            return None
+    request_ids = call.request_ids
+    return request_ids[-1] if request_ids else None
 
 
 def _round(seconds: float | None) -> float | None:

@@ -235,18 +235,28 @@ async def _peek(response: aiohttp.ClientResponse, until: float | None) -> tuple[
 
     What cannot be read is left out: the status alone is an answer.
     """
-    taken, cut = bytearray(), True
-    if not hasattr(response.content, "unread_data"):
+    content = response.content
+    if not hasattr(content, "unread_data"):
         return b"", True  # a test library's content, which could not be given back
+    head, cut = b"", True
+    if isinstance(content, aiohttp.StreamReader) and content.is_eof():  # it came with its head: nothing to wait for
+        try:
+            head = content.read_nowait(ERROR_BODY_LIMIT)
+            cut = len(head) == ERROR_BODY_LIMIT
+        except Exception:  # noqa: BLE001, S110 - as below
+            pass
+        put_back(content, head)
+        return head, cut
+    taken = bytearray()
     try:
         async with asyncio.timeout_at(until), asyncio.timeout(ERROR_BODY_WAIT_S):
             while len(taken) < ERROR_BODY_LIMIT and cut:
-                chunk = await response.content.read(ERROR_BODY_LIMIT - len(taken))
+                chunk = await content.read(ERROR_BODY_LIMIT - len(taken))
                 taken += chunk
                 cut = bool(chunk)
     except Exception:  # noqa: BLE001, S110 - as above; the caller meets the failure himself when he reads on
         pass
-    put_back(response.content, bytes(taken))
+    put_back(content, bytes(taken))
     return bytes(taken), cut
 
 

@@ -10,6 +10,7 @@ Measured on aiohttp 3.12.15 to 3.14.5, over TCP and TLS; proof: rows B07 to B09 
 import asyncio
 import ssl
 import warnings
+from types import FunctionType
 from typing import Final
 
 import aiohttp
@@ -57,13 +58,31 @@ async def _read(response: aiohttp.ClientResponse, *, on_a_wire: bool) -> bool:
     return True
 
 
+class _NoWarnings:
+    """Stands for the module ``warnings`` where it would only warn of what we know."""
+
+    @staticmethod
+    def warn(*_: object, **__: object) -> None:
+        """Say nothing."""
+
+
+_OF_AIOHTTP: Final = aiohttp.StreamReader.unread_data
+_UNREAD: Final = FunctionType(_OF_AIOHTTP.__code__, {**_OF_AIOHTTP.__globals__, "warnings": _NoWarnings})
+"""aiohttp's own function, but for its warning: deprecated in favour of nothing (aio-libs/aiohttp#3260); aiohttp 3.x
+keeps it, and we pin below 4. To change the filters round each call would cost more than all it does, and they belong
+to all threads of the process: two that do it at once may leave them changed."""
+
+
 def put_back(content: aiohttp.StreamReader, taken: bytes) -> None:
     """Let the caller read again what was read before him."""
-    if taken:
-        with warnings.catch_warnings():
-            # Deprecated in favour of nothing (aio-libs/aiohttp#3260); aiohttp 3.x keeps it, and we pin below 4.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            content.unread_data(taken)
+    if not taken:
+        return
+    if type(content).unread_data is _OF_AIOHTTP:
+        _UNREAD(content, taken)
+        return
+    with warnings.catch_warnings():  # a test library's own
+        warnings.simplefilter("ignore", DeprecationWarning)
+        content.unread_data(taken)
 
 
 class _Ending:
