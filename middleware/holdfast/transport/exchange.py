@@ -235,7 +235,7 @@ async def _peek(response: aiohttp.ClientResponse, until: float | None) -> tuple[
 
     What cannot be read is left out: the status alone is an answer.
     """
-    content = response.content
+    content: Any = response.content
     if not hasattr(content, "unread_data"):
         return b"", True  # a test library's content, which could not be given back
     head, cut = b"", True
