@@ -149,6 +149,61 @@ def test_a_body_that_has_come_whole_in_time_may_be_read_at_any_time(way: str) ->
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_body_that_ends_after_its_time_gives_its_connection_back(way: str) -> None:
+    """A service that keeps an answer it never read would run out of connections, and wait in line for ever."""
+
+    async def late(turn: Any) -> None:
+        await turn.write(head_of(200, {"content-length": "2"}) + b"a")
+        await asyncio.sleep(12)
+        await turn.write(b"b")
+
+    async def scenario() -> tuple[type, bytes, int]:
+        connector = aiohttp.TCPConnector(limit=1)
+        async with meeting(way, late, answer(200, b"next"), connector=connector) as (session, peer):
+            kept = await session.get("/")
+            await asyncio.sleep(20)
+            async with session.get("/") as response:
+                body = await response.read()
+            return type(await failure(kept.read())), body, peer.connections
+
+    assert run_virtual(scenario()) == (TimeoutError, b"next", 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_body_that_was_lost_before_its_time_was_over_is_known_to_be_lost(way: str) -> None:
+    """A log would blame a slow provider for a connection that broke."""
+
+    async def scenario() -> type:
+        async with meeting(way, raw(HALF, then="close")) as (session, _):
+            response = await session.get("/")
+            await asyncio.sleep(20)
+            return type(await failure(response.read()))
+
+    assert run_virtual(scenario()) is aiohttp.ClientPayloadError
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_connection_that_becomes_another_protocols_harms_no_later_attempt(way: str) -> None:
+    """One odd answer, without a body to cut off, would stop the timer of all that are to come."""
+    switched = raw(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n")
+
+    async def scenario() -> tuple[int, float]:
+        async with meeting(way, switched, hang()) as (session, _):
+            response = await session.get("/", headers={"Connection": "upgrade", "Upgrade": "other"})
+            await asyncio.sleep(5)
+            begun = clock()
+            assert isinstance(await failure(session.get("/")), TimeoutError)
+            took = clock() - begun
+            response.close()
+            return response.status, took
+
+    status, took = run_virtual(scenario())
+
+    assert status == 101
+    assert took == pytest.approx(10.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_events_come_until_the_time_of_the_stream_is_over(way: str) -> None:
     """A feed would be cut off early, or never."""
 

@@ -124,7 +124,17 @@ class AttemptTimer:
         if self._body is None:
             self._task.cancel()
         else:
-            self._body.set_exception(TimeoutError())
+            _cut_body(self._body)
+
+
+def _cut_body(body: aiohttp.StreamReader) -> None:
+    if body.exception() is not None:
+        return  # what it was lost by is truer
+    # aiohttp's own timer leaves these be, and set_exception forgets them; a body that never was has none.
+    at_its_end = tuple(getattr(body, "_eof_callbacks", ()))
+    body.set_exception(TimeoutError())
+    for callback in at_its_end:  # if it still comes to that, its connection goes back
+        body.on_eof(callback)
 
 
 class Lines:
