@@ -98,11 +98,23 @@ REASONS: Final = frozenset(
 )
 """Every reason that a classification, an attempt or a call can carry. A user's own ``Rule`` may add its own."""
 
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_SUCCESS: Final = Outcome.SUCCESS
+_PERMANENT_FAILURE: Final = Outcome.PERMANENT_FAILURE
+_RETRYABLE: Final = Outcome.RETRYABLE
+_CONFLICT: Final = Outcome.IDEMPOTENCY_CONFLICT
+_NONE: Final = Effect.NONE
+_IN_DOUBT: Final = Effect.IN_DOUBT
+_LANDED: Final = Effect.LANDED
+
 _PERMANENT_5XX: Final = frozenset({501, 505, 506, 510, 511})
 _RETRYABLE_4XX: Final = frozenset({408, 425, 429})
 _NOTHING_DONE: Final = _PERMANENT_5XX | {307, 308, 521, 523, 525, 526}
 """Statuses outside 4xx that say the origin never worked on the request: RFC 9110 and, from 521 on, Cloudflare's pages.
 Any other 3xx leaves it open, but for 303, which says that it was done (RFC 9110 section 15.4.4)."""
+
+_SHOULD_RETRY: Final = "stripe-should-retry"
+_SHOULD_RETRY_CHARS: Final = len(_SHOULD_RETRY)
 
 _DOUBTFUL_4XX: Final = frozenset({408, 499})
 """4xx that do not say whether the request was worked on."""
@@ -126,12 +138,17 @@ def _is_2xx(status: int) -> bool:
 
 
 def _names_idempotency(facts: _Facts) -> bool:
-    return any(
-        text == "ALREADY_IN_PROGRESS" or any(word in text.lower() for word in facts.key_words)
-        for error in facts.errors
-        for text in (error.code, error.message, error.field)
-        if text is not None
-    )
+    for error in facts.errors:
+        for text in (error.code, error.message, error.field):
+            if text is None:
+                continue
+            if text == "ALREADY_IN_PROGRESS":
+                return True
+            lowered = text.lower()
+            for word in facts.key_words:
+                if word in lowered:
+                    return True
+    return False
 
 
 def _is_decline(facts: _Facts) -> bool:
@@ -147,38 +164,37 @@ def _has_code(facts: _Facts, code: str) -> bool:
     return any(code in (error.code, error.failure_code) for error in facts.errors)
 
 
-_Row = tuple[Callable[[_Facts], bool], Outcome, str]
+_Row = tuple[frozenset[int] | None, Callable[[_Facts], bool], Outcome, str]
 
-# The first seven conditions of the design's table; a reason of "" means the one that belongs to the status.
+# The first seven conditions of the design's table, behind the statuses that each is about, ``None`` for all but 2xx; a
+# reason of "" means the one that belongs to the status. What a 2xx means is ``classified_success``'s to say.
 _ROWS: Final[tuple[_Row, ...]] = (
     # Stripe: the server knows best. Never on a success.
-    (lambda f: f.should_retry == "true" and not _is_2xx(f.status), Outcome.RETRYABLE, "server_says_retry"),
-    (lambda f: f.should_retry == "false" and not _is_2xx(f.status), Outcome.PERMANENT_FAILURE, "server_says_stop"),
-    (lambda f: _is_2xx(f.status) or f.status == 304, Outcome.SUCCESS, ""),  # noqa: PLR2004 - RFC 9110 section 15.4.5
+    (None, lambda f: f.should_retry == "true", _RETRYABLE, "server_says_retry"),
+    (None, lambda f: f.should_retry == "false", _PERMANENT_FAILURE, "server_says_stop"),
+    (frozenset({304}), lambda _: True, _SUCCESS, ""),  # RFC 9110 section 15.4.5
     # Calling a duplicate "failed" makes the caller pay twice; calling a conflict a duplicate costs one lookup.
-    (lambda f: f.status == 409 and f.known_before, Outcome.IDEMPOTENCY_CONFLICT, "idempotency_conflict"),  # noqa: PLR2004
-    (lambda f: f.status == 409, Outcome.PERMANENT_FAILURE, ""),  # noqa: PLR2004
+    (frozenset({409}), lambda f: f.known_before, _CONFLICT, "idempotency_conflict"),
+    (frozenset({409}), lambda _: True, _PERMANENT_FAILURE, ""),
     # Stripe answers 400 to a re-used key, Finix and the IETF draft 422.
-    (
-        lambda f: f.status in {400, 422} and f.known_before and _names_idempotency(f),
-        Outcome.IDEMPOTENCY_CONFLICT,
-        "idempotency_conflict",
-    ),
+    (frozenset({400, 422}), lambda f: f.known_before and _names_idempotency(f), _CONFLICT, "idempotency_conflict"),
     # Right after our own in-doubt attempt, the recent payment with this amount and card is very probably ours.
     (
-        lambda f: f.status == 402 and f.in_doubt and _has_code(f, "DUPLICATE_TRANSACTION"),  # noqa: PLR2004
-        Outcome.IDEMPOTENCY_CONFLICT,
+        frozenset({402}),
+        lambda f: f.in_doubt and _has_code(f, "DUPLICATE_TRANSACTION"),
+        _CONFLICT,
         "duplicate_transaction",
     ),
     # Card networks fine merchants for repeated declines; the shortest advised wait (Mastercard MAC 24) is an hour.
-    (lambda f: f.status == 402 and _is_decline(f), Outcome.PERMANENT_FAILURE, "declined"),  # noqa: PLR2004
+    (frozenset({402}), _is_decline, _PERMANENT_FAILURE, "declined"),
     # Finix: "errors caused by 3rd-party services".
-    (
-        lambda f: f.status == 402 and _has_code(f, "UPSTREAM_PROCESSOR_ERROR"),  # noqa: PLR2004
-        Outcome.RETRYABLE,
-        "upstream_processor_error",
-    ),
+    (frozenset({402}), lambda f: _has_code(f, "UPSTREAM_PROCESSOR_ERROR"), _RETRYABLE, "upstream_processor_error"),
 )
+
+
+@lru_cache(maxsize=256)
+def _rows_for(status: int) -> tuple[_Row, ...]:
+    return tuple(row for row in _ROWS if row[0] is None or status in row[0])
 
 
 def classify(
@@ -239,19 +255,19 @@ def effect_of(status: int, method: str, outcome: Outcome, *, in_doubt: bool) -> 
         in_doubt: Whether an earlier attempt of the same call may have landed.
     """
     if method.upper() in SAFE_METHODS:
-        return Effect.NONE
+        return _NONE
     if _is_2xx(status) or status == 303:  # noqa: PLR2004 - RFC 9110 section 15.4.4
-        return Effect.LANDED
+        return _LANDED
     if _leaves_doubt(status, outcome, in_doubt=in_doubt):
-        return Effect.IN_DOUBT
-    return Effect.NONE
+        return _IN_DOUBT
+    return _NONE
 
 
 def _leaves_doubt(status: int, outcome: Outcome, *, in_doubt: bool) -> bool:
     if not 400 <= status <= 499:  # noqa: PLR2004 - 3xx, 5xx, and numbers that no registry knows
         return status not in _NOTHING_DONE
-    retryable_402 = status == 402 and outcome is Outcome.RETRYABLE  # noqa: PLR2004
-    return status in _DOUBTFUL_4XX or retryable_402 or (in_doubt and outcome is Outcome.IDEMPOTENCY_CONFLICT)
+    retryable_402 = status == 402 and outcome is _RETRYABLE  # noqa: PLR2004
+    return status in _DOUBTFUL_4XX or retryable_402 or (in_doubt and outcome is _CONFLICT)
 
 
 def unreadable_success(status: int, method: str, *, keyed: bool, provider: Provider) -> Classification:
@@ -263,8 +279,8 @@ def unreadable_success(status: int, method: str, *, keyed: bool, provider: Provi
     safe = method.upper() in SAFE_METHODS
     again = safe or (keyed and provider.replays_answer)
     return Classification(
-        outcome=Outcome.RETRYABLE if again else Outcome.SUCCESS,
-        effect=Effect.NONE if safe else Effect.LANDED,
+        outcome=_RETRYABLE if again else _SUCCESS,
+        effect=_NONE if safe else _LANDED,
         reason="body_unreadable",
         status=status,
     )
@@ -274,8 +290,8 @@ def bodiless_success(status: int, method: str) -> Classification:
     """Classify a 2xx to a redirected request whose body stayed behind: what was asked for was never said there."""
     safe = method.upper() in SAFE_METHODS
     return Classification(
-        outcome=Outcome.PERMANENT_FAILURE,
-        effect=Effect.NONE if safe else Effect.IN_DOUBT,
+        outcome=_PERMANENT_FAILURE,
+        effect=_NONE if safe else _IN_DOUBT,
         reason="body_dropped",
         status=status,
     )
@@ -284,12 +300,12 @@ def bodiless_success(status: int, method: str) -> Classification:
 @lru_cache(maxsize=256)
 def classified_success(status: int, method: str) -> Classification:
     """Classify a 2xx that nothing else is known of: one look-up."""
-    effect = Effect.NONE if method.upper() in SAFE_METHODS else Effect.LANDED
-    return Classification(outcome=Outcome.SUCCESS, effect=effect, reason=_reason_of(status), status=status)
+    effect = _NONE if method.upper() in SAFE_METHODS else _LANDED
+    return Classification(outcome=_SUCCESS, effect=effect, reason=_reason_of(status), status=status)
 
 
 def _outcome(facts: _Facts, provider: Provider) -> tuple[Outcome, str]:
-    for applies, outcome, reason in _ROWS:
+    for _, applies, outcome, reason in _rows_for(facts.status):
         if applies(facts):
             return outcome, reason or _reason_of(facts.status)
     for rule in provider.rules:
@@ -300,8 +316,8 @@ def _outcome(facts: _Facts, provider: Provider) -> tuple[Outcome, str]:
 
 def _by_status(status: int) -> Outcome:
     if status in _RETRYABLE_4XX or (500 <= status <= 599 and status not in _PERMANENT_5XX):  # noqa: PLR2004
-        return Outcome.RETRYABLE
-    return Outcome.PERMANENT_FAILURE
+        return _RETRYABLE
+    return _PERMANENT_FAILURE
 
 
 def _reason_of(status: int) -> str:
@@ -309,5 +325,7 @@ def _reason_of(status: int) -> str:
 
 
 def _should_retry(headers: Mapping[str, str]) -> str | None:
-    value = next((value for name, value in headers.items() if name.lower() == "stripe-should-retry"), None)
-    return None if value is None else value.strip().lower()
+    for name in headers:
+        if len(name) == _SHOULD_RETRY_CHARS and name.lower() == _SHOULD_RETRY:
+            return headers[name].strip().lower()
+    return None

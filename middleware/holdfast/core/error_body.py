@@ -12,7 +12,7 @@ public-api.yaml of provenancetech/pti-docs.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from itertools import groupby, islice
 from operator import itemgetter
@@ -63,21 +63,24 @@ _MESSAGES: Final = (
     "error_message",  # Plaid
 )
 _RESOURCES: Final = ("authorization", "transfer", "charge")  # Finix, Finix, Stripe
+_LINKS: Final = ("_links", "links")  # HAL; JSON:API and GoCardless
 
 # What makes an object an error where nothing round it says so. The second table holds only where there is no ``id``:
 # resources have titles and codes too.
-_MARKS: Final = (
-    "message",
-    "error",
-    "failure_code",
-    "failure_message",
-    "errorCode",
-    "error_code",
-    "error_type",
-    "error_description",
-    "error_message",
+_MARKS: Final = frozenset(
+    {
+        *("message", "error", "failure_code", "failure_message"),
+        *("errorCode", "error_code", "error_type", "error_description", "error_message"),
+    }
 )
-_MARKS_WITHOUT_ID: Final = ("code", "title", "detail", "instance")
+_MARKS_WITHOUT_ID: Final = frozenset({"code", "title", "detail", "instance"})
+
+_READ: Final = frozenset(
+    {"id", "path", *_LOGREFS, *_CODES, *_ENUMS, *_FALLBACK_CODES, *_FAILURE_CODES, *_FIELDS, *_MESSAGES}
+    | _MARKS
+    | _MARKS_WITHOUT_ID
+)
+"""Members whose text is read; the tables above choose among them."""
 
 _ENUM: Final = re.compile(r"[A-Z][A-Z0-9_]*[A-Z][A-Z0-9_]*")
 _NUMBER: Final = re.compile(r"-?[0-9.]+")
@@ -91,6 +94,9 @@ _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constan
 
 class _Node(NamedTuple):
     content: _Object
+    texts: dict[str, str]
+    """Of the members in ``_READ`` those that are texts, cleaned, and not empty."""
+
     known: bool
     """Whether it stands where only errors stand: in an ``errors`` list, or as the value of ``error``."""
     logref: str | None
@@ -115,11 +121,12 @@ def decode_errors(body: bytes) -> tuple[ErrorDetail, ...]:
         document = _DECODER.raw_decode(text)[0]
     except (ValueError, RecursionError):
         return tuple(islice(_salvaged(text), ERRORS_LIMIT))
-    roots = [_Node(each, known=False, logref=None) for each in _objects_in(document)]
-    return tuple(islice(_errors_below(roots), ERRORS_LIMIT))
+    return _errors_below(_objects_in(document))
 
 
 def _text(body: bytes) -> str:
+    if body.isascii() and b"\0" not in body:  # without a mark and without a NUL it is none of the wide encodings
+        return body.decode("ascii")
     encoding = json.detect_encoding(body)
     try:
         return body.decode(encoding)
@@ -129,39 +136,57 @@ def _text(body: bytes) -> str:
         return body.decode("latin-1").replace("\0", "")
 
 
-def _errors_below(roots: list[_Node]) -> Iterator[ErrorDetail]:
+def _errors_below(roots: list[_Object]) -> tuple[ErrorDetail, ...]:
     """Walk outer before inner, without recursion and within a fixed number of objects."""
-    waiting = roots[::-1]
+    found: list[ErrorDetail] = []
+    waiting: list[tuple[_Object, bool, str | None]] = [(root, False, None) for root in roots[::-1]]
     for _ in range(_OBJECTS_LIMIT):
-        if not waiting:
-            return
-        node = waiting.pop()
-        errors = _errors_of(node) if node.known or _is_error(node.content) else []
-        yield from errors
-        inherited = None if errors else _logref(node)
-        waiting.extend([_Node(each, known=True, logref=inherited) for each in _inner(node.content)][::-1])
+        if not waiting or len(found) >= ERRORS_LIMIT:
+            break
+        content, known, logref = waiting.pop()
+        node = _Node(content, _texts_of(content), known, logref)
+        errors = _errors_of(node) if known or _is_error(node) else []
+        found += errors
+        if inner := _inner(content):
+            inherited = None if errors else _logref(node)
+            waiting += [(each, True, inherited) for each in inner[::-1]]
+    return tuple(found[:ERRORS_LIMIT])
 
 
-def _inner(content: _Object) -> Iterator[_Object]:
+def _texts_of(content: _Object) -> dict[str, str]:
+    """Clean each text that is read once, however many tables name it."""
+    texts: dict[str, str] = {}
+    for key, value in content.items():
+        if key in _READ and isinstance(value, str) and (text := clean(value)):
+            texts[key] = text
+    return texts
+
+
+def _inner(content: _Object) -> list[_Object]:
+    inner: list[_Object] = []
+    if "error" in content:
+        inner += _objects_in(content["error"])
+    if "errors" in content:
+        inner += _objects_in(content["errors"])
     embedded = content.get("_embedded")
-    yield from _objects_in(content.get("error"))
-    yield from _objects_in(content.get("errors"))
     if isinstance(embedded, dict):
-        yield from _objects_in(embedded.get("errors"))
+        inner += _objects_in(embedded.get("errors"))
+    return inner
 
 
 def _errors_of(node: _Node) -> list[ErrorDetail]:
     """Turn one object into its error; Checkout.com's into one for each of its codes."""
-    content = node.content
-    error_codes = _texts_in(content.get("error_codes"))
+    content, texts = node.content, node.texts
+    error_codes = _texts_in(content["error_codes"]) if "error_codes" in content else []
     links, resources = _links_and_resources(content)
     code = _code(node)
+    failure_message = texts.get("failure_message")
     error = ErrorDetail(
         logref=_logref(node),
         code=code,
-        message=_message(content, {code, *error_codes}),
-        failure_code=_first(content, _FAILURE_CODES),
-        failure_message=masked(_scalar(content.get("failure_message")) or "") or None,
+        message=_message(node, {code, *error_codes}),
+        failure_code=_first(texts, _FAILURE_CODES),
+        failure_message=masked(failure_message) if failure_message else None,
         field=_field(node),
         resources=resources,
         links=links,
@@ -189,84 +214,94 @@ def _with_code(error: ErrorDetail, code: str) -> ErrorDetail:
     return ErrorDetail(logref=error.logref, code=code, message=message, resources=error.resources, links=error.links)
 
 
-def _is_error(content: _Object) -> bool:
+def _is_error(node: _Node) -> bool:
     """Tell an error from a resource, which may hold the same members, but null."""
-    if "logref" in content or _texts_in(content.get("error_codes")) or _texts_in(content.get("errors")):
+    content, texts = node.content, node.texts
+    if "logref" in content or not _MARKS.isdisjoint(texts):
         return True
-    if _first(content, _MARKS) is not None:
+    if ("error_codes" in content and _texts_in(content["error_codes"])) or _texts_in(content.get("errors")):
         return True
-    if "id" in content:
+    if not texts or "id" in content:
         return False
-    return _first(content, _MARKS_WITHOUT_ID) is not None or "://" in (_scalar(content.get("type")) or "")
+    return not _MARKS_WITHOUT_ID.isdisjoint(texts) or "://" in texts.get("type", "")
 
 
 def _logref(node: _Node) -> str | None:
-    content = node.content
+    content, texts = node.content, node.texts
     nested = content.get("logref")
     if isinstance(nested, dict):  # Finix's OpenAPI declares it so
         return _scalar(nested.get("logref"))
-    own = _first(content, _LOGREFS) or _last_segment(content.get("request_log_url")) or _scalar(content.get("instance"))
+    own = _first(texts, _LOGREFS)
+    if own is None and "request_log_url" in content:
+        own = _last_segment(content["request_log_url"])
+    if own is None:
+        own = texts.get("instance")
     if own is None and node.known:
-        own = _scalar(content.get("id"))  # JSON:API
+        own = texts.get("id")  # JSON:API
     return own or node.logref
 
 
 def _code(node: _Node) -> str | None:
-    content = node.content
-    code = _first(content, _CODES)
-    resource = code is None and "id" in content and not node.known  # its type is a kind: Finix's transfers have DEBIT
+    texts = node.texts
+    code = _first(texts, _CODES)
+    # Its type is a kind: Finix's transfers have DEBIT.
+    resource = code is None and "id" in node.content and not node.known
     if not resource and (code is None or _NUMBER.fullmatch(code)):
         for key in _ENUMS if node.known else _ENUMS[:1]:
-            word = _scalar(content.get(key))
+            word = texts.get(key)
             if word is not None and _ENUM.fullmatch(word):
                 return word
-    error = _scalar(content.get("error"))
-    if code is None and error is not None and _OAUTH_CODE.fullmatch(error):
+    if code is not None:
+        return code
+    error = texts.get("error")
+    if error is not None and _OAUTH_CODE.fullmatch(error):
         return error
-    fallback = None if resource else _first(content, _FALLBACK_CODES if node.known else _FALLBACK_CODES[1:])
-    return code or (None if fallback == "about:blank" else fallback)
+    fallback = None if resource else _first(texts, _FALLBACK_CODES if node.known else _FALLBACK_CODES[1:])
+    return None if fallback == "about:blank" else fallback
 
 
-def _message(content: _Object, codes: set[str | None]) -> str | None:
+def _message(node: _Node, codes: set[str | None]) -> str | None:
     """Join the texts, so that whoever searches them for a word finds it, and each keeps its share of the length."""
-    found = [_scalar(content[key]) for key in _MESSAGES if key in content]
+    content, texts = node.content, node.texts
+    found = [texts[key] for key in _MESSAGES if key in texts]
     if "errors" in content:
         found.append("; ".join(_texts_in(content["errors"])))  # Fiant
-    kind = _scalar(content.get("type"))
+    kind = texts.get("type")
     if kind is not None and "idempot" in kind.lower():  # must not be lost to a numeric code: classify looks for it
         found.append(kind)
-    texts = [masked(text) for text in dict.fromkeys(found) if text and text not in codes]
-    if not texts:
+    said = [masked(text) for text in dict.fromkeys(found) if text and text not in codes]
+    if not said:
         return None
-    room = TEXT_LIMIT - 2 * (len(texts) - 1)
-    if sum(map(len, texts)) > room:
-        texts = [text[: room // len(texts)] for text in texts]
-    return clean(": ".join(texts))
+    room = TEXT_LIMIT - 2 * (len(said) - 1)
+    if sum(map(len, said)) > room:
+        said = [text[: room // len(said)] for text in said]
+    return ": ".join(said)
 
 
 def _field(node: _Node) -> str | None:
-    content = node.content
-    found = _first(content, _FIELDS)
+    content, texts = node.content, node.texts
+    found = _first(texts, _FIELDS)
     if found is not None:
         return found
     source = content.get("source")
     if isinstance(source, dict):  # JSON:API
-        return _first(source, ("pointer", "parameter"))
+        return _scalar(source.get("pointer")) or _scalar(source.get("parameter"))
     names = _texts_in(content.get("fields"))  # Fiant
     if "invalidFields" in content:  # Adyen
         names += [name for each in _objects_in(content["invalidFields"]) if (name := _scalar(each.get("name")))]
     if names:
         return clean(",".join(names))
     # vnd.error's JSON pointer; Spring Boot's path is that of the request.
-    return _scalar(content.get("path")) if node.known or "logref" in content else None
+    return texts.get("path") if node.known or "logref" in content else None
 
 
 def _links_and_resources(content: _Object) -> tuple[dict[str, str], dict[str, str]]:
     links: dict[str, str] = {}
-    resources: dict[str, str] = {
-        key: each for key in _RESOURCES if key in content and (each := _resource_id(content[key]))
-    }
-    for member in ("_links", "links"):  # HAL; JSON:API and GoCardless
+    resources: dict[str, str] = {}
+    for key in _RESOURCES:
+        if key in content and (resource := _resource_id(content[key])):
+            resources[key] = resource
+    for member in _LINKS:
         relations = content.get(member)
         for name, value in islice(relations.items(), _LINKS_LIMIT) if isinstance(relations, dict) else ():
             relation = clean(name, 64)
@@ -274,7 +309,7 @@ def _links_and_resources(content: _Object) -> tuple[dict[str, str], dict[str, st
                 links[relation] = address
             elif member == "links" and (each := _resource_id(value)):  # GoCardless: {"conflicting_resource_id": "PM1"}
                 resources[relation] = each
-    if address := _address(content.get("request_log_url")):
+    if "request_log_url" in content and (address := _address(content["request_log_url"])):
         links["request_log"] = address
     return links, resources
 
@@ -304,10 +339,10 @@ def _scalar(value: object) -> str | None:
     return clean(value) or None if isinstance(value, str) else None
 
 
-def _first(content: Mapping[str, object], keys: tuple[str, ...]) -> str | None:
+def _first(texts: dict[str, str], keys: tuple[str, ...]) -> str | None:
     for key in keys:
-        if key in content and (text := _scalar(content[key])) is not None:
-            return text
+        if key in texts:
+            return texts[key]
     return None
 
 
@@ -326,8 +361,9 @@ def _texts_in(value: object) -> list[str]:
 def _salvaged(text: str) -> Iterator[ErrorDetail]:
     for content in islice(_records(text), _OBJECTS_LIMIT):
         # The cut may have taken what tells a failed resource from an error, so an id without a logref is a resource.
-        if _is_error(content) and ("id" not in content or "logref" in content):
-            yield from _errors_of(_Node(content, known=False, logref=None))
+        node = _Node(content, _texts_of(content), known=False, logref=None)
+        if _is_error(node) and ("id" not in content or "logref" in content):
+            yield from _errors_of(node)
 
 
 @cache

@@ -41,6 +41,7 @@ QUOTA_HEADERS: Final = frozenset({"ratelimit", *_REMAINING})
 """Without one of these an answer says nothing of what is left of a quota."""
 
 _WANTED: Final = frozenset({"retry-after", "retry-after-ms", "ratelimit", "date", *_REMAINING, *_RESETS})
+_LENGTHS: Final = frozenset(map(len, _WANTED))
 _DATE_ALONE: Final = frozenset({"date"})
 
 _TIME: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"
@@ -122,8 +123,7 @@ def _wanted(headers: Mapping[str, str]) -> dict[str, str]:
     """Pick the headers that matter, by lower-case name, repeated ones joined as RFC 9110 section 5.3 says."""
     found: dict[str, str] = {}
     for name, value in headers.items():
-        key = name.lower()
-        if key in _WANTED:
+        if len(name) in _LENGTHS and (key := name.lower()) in _WANTED:
             text = _cut(value)
             found[key] = f"{found[key]}, {text}" if key in found else text
     return found
