@@ -73,7 +73,7 @@ def count(name: str, cases: Sequence[Case]) -> dict[Case, float]:
 
 def read_counts(folder: Path, adapter: Adapter, cases: Sequence[Case]) -> dict[Case, float]:
     """Read the dumps: every second one is of a stretch, the others of what lies between."""
-    counts = iter([_total(folder / f"out.{2 * number}") for number in range(1, 3 * len(cases) + 1)])
+    counts = iter([total_of(folder / f"out.{2 * number}") for number in range(1, 3 * len(cases) + 1)])
     figures = {}
     for case in cases:
         _, short, long = next(counts), next(counts), next(counts)
@@ -81,7 +81,8 @@ def read_counts(folder: Path, adapter: Adapter, cases: Sequence[Case]) -> dict[C
     return figures
 
 
-def _total(dump: Path) -> int:
+def total_of(dump: Path) -> int:
+    """Read how many instructions one dump of callgrind holds."""
     found = re.search(r"^totals: (\d+)", dump.read_text(), re.MULTILINE)
     if found is None:
         raise ValueError(f"{dump.name} has no totals: callgrind did not end well")
