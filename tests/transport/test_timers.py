@@ -203,6 +203,34 @@ def test_a_connection_that_becomes_another_protocols_harms_no_later_attempt(way:
     assert took == pytest.approx(10.0, abs=1e-5)
 
 
+def test_an_upload_that_is_slow_to_stop_harms_no_later_attempt() -> None:
+    """An answer without a body, whose connection was still in use, would stop the timer of all that are to come."""
+
+    async def slow_to_stop() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(30)
+
+    async def scenario() -> tuple[int, float]:
+        script = raw(head_of(204), then="keep"), hang()
+        async with Peer(*script, heads_only=True) as peer, session_of("guarded", peer.url, 10.0) as session:
+            response = await session.post("/", data=slow_to_stop())
+            await asyncio.sleep(5)
+            begun = clock()
+            async with asyncio.timeout(30):
+                await failure(session.get("/"))
+            took = clock() - begun
+            await asyncio.sleep(60)
+            return response.status, took
+
+    status, took = run_virtual(scenario())
+
+    assert status == 204
+    assert took == pytest.approx(10.0, abs=1e-5)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_events_come_until_the_time_of_the_stream_is_over(way: str) -> None:
     """A feed would be cut off early, or never."""
@@ -400,6 +428,24 @@ def test_a_cancellation_is_ours_only_where_nobody_else_cancelled_in_the_same_tur
     assert run(scenario()) == ending
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_task_that_did_not_heed_a_cancellation_has_its_calls_cut_off_all_the_same(way: str) -> None:
+    """A worker that finishes its job before it stops would be told that it was cancelled, and not that time ran out."""
+
+    async def scenario() -> tuple[bool, int]:
+        async with meeting(way, hang()) as (session, _):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await failure(asyncio.sleep(1))
+            return isinstance(await failure(session.get("/")), TimeoutError), task.cancelling()
+
+    async def apart() -> tuple[bool, int]:
+        return await asyncio.ensure_future(scenario())
+
+    assert run_virtual(apart()) == (True, 1)
+
+
 def test_a_cut_that_something_on_the_way_made_another_failure_of_is_taken_back() -> None:
     """The task would count as cancelled by its caller from then on, and its next task group would end in that."""
 
@@ -481,18 +527,28 @@ def test_an_answer_that_is_dropped_unread_is_collected_when_its_connection_ends(
         assert run(scenario())
 
 
-@pytest.mark.parametrize("read", [True, False])
-def test_an_answer_whose_connection_went_back_leaves_nothing_in_its_line(read: bool) -> None:  # noqa: FBT001 - a case
+@pytest.mark.parametrize("end", ["read", "release", "close"])
+@pytest.mark.parametrize("way", ["guarded", "bare"])
+def test_an_answer_whose_connection_went_back_leaves_nothing_in_its_line(way: str, end: str) -> None:
     """Every call would be kept for five minutes: a leak of gigabytes in a busy service."""
 
-    async def scenario() -> int:
-        async with meeting("bare", answer(200, b"body")) as (session, _):
-            for _ in range(3):
-                response = await session.get("/")
-                await response.read() if read else response.release()
-            return len(session._reader.lines.of(10.0).ends)
+    async def in_two_parts(turn: Any) -> None:
+        await turn.write(head_of(200, {"content-length": "2"}) + b"a")
+        await asyncio.sleep(0.01)
+        await turn.write(b"b")
 
-    assert run(scenario()) == 0
+    async def scenario() -> tuple[int, int]:
+        async with meeting(way, answer(), in_two_parts) as (session, _):
+            ends = session._reader.lines.of(10.0).ends
+            await (await session.get("/")).read()
+            response = await session.get("/")
+            during = len(ends)
+            ended = getattr(response, end)()
+            if end == "read":
+                await ended
+            return during, len(ends)
+
+    assert run(scenario()) == (1, 0)
 
 
 @pytest.mark.parametrize("way", OURS)
