@@ -308,7 +308,7 @@ class ResilientSession(_DropIn):
             settle_tracker(options.get("upload_tracker"))
             raise
         if asks_beyond:
-            events.deadline_clamped(runtime, call, call.deadline, started)
+            events.deadline_clamped(runtime, call, call.deadline, call.started)
         in_flight = runtime.in_flight
         exchange.task = in_flight.begin(call)
         try:

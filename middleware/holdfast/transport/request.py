@@ -3,6 +3,7 @@
 Everything that can be wrong with the arguments is said here, before anything is sent.
 """
 
+import asyncio
 import json as json_library
 from collections.abc import Mapping
 from functools import lru_cache
@@ -109,7 +110,7 @@ class RequestReader:
             method: The HTTP method.
             url: The caller's address.
             options: The caller's keywords; those that are ours are taken out.
-            started: When the call began, on the event loop's clock.
+            started: The present moment of the event loop's clock.
 
         Returns:
             The call; what sends its attempts; the request's own ``raise_for_status=``; and whether its ``timeout=`` is
@@ -121,11 +122,9 @@ class RequestReader:
         """
         if not options and binding() is None and (bare := self._known_bare(name, url)) is not None:
             return self._read_bare(bare, started)
-        return self._read(shown, name, method.upper(), url, options, started)
+        return self._read(shown, name, method.upper(), url, options)
 
-    def _read(
-        self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any], started: float
-    ) -> Reading:
+    def _read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Reading:
         place, bound = self._place(url), binding()
         slot = self._provider.slot_for(method, place.path)
         is_bare = not options and method in SAFE_METHODS and (slot is None or slot.make_key is None)
@@ -150,6 +149,7 @@ class RequestReader:
         asked = self._asked(shown, name, method, url, options, policy, limits)
         if is_bare:
             self._note_bare(asked, place)
+        started = asyncio.get_running_loop().time()  # now that a large body is written
         deadline = inherited_deadline(deadline_after(started, policy.deadline), started)
         call = Call(method, place.address, self._provider, policy, deadline, started, asked.usual_s)
         call.operation = None if operation is None else clean(operation)
