@@ -21,6 +21,7 @@ from tests.support import (
     Behaviour,
     Peer,
     answer,
+    cut,
     drop,
     failure,
     hang,
@@ -296,6 +297,37 @@ def test_each_method_follows_redirects_as_aiohttps_does(
     assert run(scenario()) == [*lines] * 3
 
 
+def test_each_method_of_one_address_is_a_request_of_its_own() -> None:
+    """A question what is allowed would be answered with the thing itself."""
+    methods = ["GET", "OPTIONS", "HEAD", "GET", "DELETE"]
+
+    async def scenario() -> list[str]:
+        async with Peer(answer(200, b"")) as peer, ResilientSession(peer.url, policy=ONCE) as session:
+            for method in methods:
+                (await session.request(method, "/")).release()
+                await known(session)
+            return [seen.method for seen in peer.seen][::2]
+
+    assert run(scenario()) == methods
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_known_is_read_inside_the_attempt_where_the_session_asks_for_it(way: str) -> None:
+    """A body that breaks off would be found out by the caller, after the call had been called a success."""
+
+    async def scenario() -> tuple[list[str], bytes]:
+        policy = replace(AT_ONCE, read_body=True)
+        async with (
+            Peer(answer(), cut(), answer(200, b"whole")) as peer,
+            session_of(way, peer.url, policy=policy) as session,
+        ):
+            await (await session.get("/")).read()
+            response = await session.get("/")
+            return [each.reason for each in report(response).attempts], await response.read()
+
+    assert run(scenario()) == (["body_unreadable", "ok"], b"whole")
+
+
 def test_a_provider_that_never_redirects_is_not_followed_by_what_is_known() -> None:
     """A page of a stranger would pass for an answer of the bank."""
 
@@ -457,9 +489,9 @@ def test_a_closed_session_refuses_what_it_knows(make: Callable[..., Any]) -> Non
 def test_an_address_that_aiohttp_refuses_is_refused_every_time(url: Any) -> None:
     """A wrong address would pass from the second time on, or fail in our own code."""
 
-    async def scenario(make: Callable[..., Any]) -> list[type]:
+    async def scenario(make: Callable[..., Any]) -> list[str]:
         async with make() as session:
-            return [type(await failure(session.get(url))) for _ in range(3)]
+            return [f"{type(error).__name__} {error}" for error in [await failure(session.get(url)) for _ in range(3)]]
 
     assert run(scenario(ResilientSession)) == run(scenario(aiohttp.ClientSession))
 
