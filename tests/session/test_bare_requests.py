@@ -267,6 +267,26 @@ def test_a_method_that_is_replaced_later_is_called_and_only_while_it_is(call: st
     assert run(scenario()) == (PatchedError, 1, 2)
 
 
+@pytest.mark.parametrize("place", ["class", "client"])
+def test_what_stands_for_aiohttps_method_is_told_how_much_time_there_is(place: str) -> None:
+    """A recording library that goes on to the real method would wait without a limit, and with no guard."""
+    told: list[float | None] = []
+
+    async def note(*_: object, timeout: aiohttp.ClientTimeout, **__: object) -> Any:
+        told.append(timeout.total)
+        raise PatchedError
+
+    async def scenario() -> None:
+        async with Peer(answer()) as peer, ResilientSession(peer.url, policy=ONCE) as session:
+            await known(session)
+            with mock.patch.object(aiohttp.ClientSession if place == "class" else session.client, "_request", note):
+                await failure(session.get("/"))
+
+    run(scenario())
+
+    assert told == [pytest.approx(10.0)]
+
+
 @pytest.mark.parametrize("make", [aiohttp.ClientSession, ResilientSession])
 @pytest.mark.parametrize(
     ("call", "lines"),
