@@ -272,8 +272,8 @@ def test_what_stands_for_aiohttps_method_is_told_how_much_time_there_is(place: s
     """A recording library that goes on to the real method would wait without a limit, and with no guard."""
     told: list[float | None] = []
 
-    async def note(*_: object, timeout: aiohttp.ClientTimeout, **__: object) -> Any:
-        told.append(timeout.total)
+    async def note(*_: object, **options: Any) -> Any:
+        told.append(options["timeout"].total)
         raise PatchedError
 
     async def scenario() -> None:
