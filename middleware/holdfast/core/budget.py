@@ -85,7 +85,7 @@ class RetryBucket:
         }
         self._tokens = self._burst
         self._trickled_at = now
-        self.is_full = True
+        self.is_full: bool = True
 
     def deposit(self) -> None:
         """Put in one call's share. Once per call that is sent: one that a closed door refused has earned nothing."""

@@ -102,14 +102,14 @@ class RateGate:
         self._limit_due = now
         self._open_at = now
         self._jitter = 0.0
-        self.gap = 0.0
+        self.gap: float = 0.0
         self._next_due = now
         self._usual = 0.0
         self._cut_at = -inf
         self._last_rate = 0.0
-        self.counted = 0
+        self.counted: int = 0
         self._counted_since = now
-        self.free_until = -inf
+        self.free_until: float = -inf
 
     def reserve(self, now: float, deadline_at: float, ahead: int = 0, *, has_waited: bool = False) -> float | Refusal:
         """Ask for a turn.

@@ -29,7 +29,7 @@ class TimeLimits:
 
     def __init__(self, given: aiohttp.ClientTimeout) -> None:
         """Take the caller's own, whose total is that of the attempt."""
-        self.given = given
+        self.given: aiohttp.ClientTimeout = given
         self._connect_s = -1.0
         self._endless = given
 

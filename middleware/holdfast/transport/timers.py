@@ -28,12 +28,12 @@ class Line:
             loop: The event loop of all of them.
             seconds: How long each may take.
         """
-        self.seconds = seconds
+        self.seconds: float = seconds
         self.ends: dict[AttemptTimer, float] = {}
         """When each has to end, on the event loop's clock."""
 
-        self.loop = loop
-        self.is_idle = True
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.is_idle: bool = True
         """Whether no timer of the loop is set for it."""
 
         self._alarm: asyncio.TimerHandle | None = None
