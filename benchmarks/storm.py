@@ -25,7 +25,7 @@ ALONE, BUDGET, BREAKER, ALL = 0, 3, 4, 5
 OF_TEN_CLIENTS: Final = """\
 With 10 clients the default's goodput under 429 is arithmetic. A limiter of 2 a second that lets nothing through at
 once serves whoever comes next after half a second. Of 4.2 requests a second that know nothing of each other that is
-one in 0.5 and 0.24 s: 1.36 a second, 68 %. Nine tenths would take 18 requests a second, 1.8 for each call. Their 7 s
+one in 0.5 and 0.24 s: 1.36 a second, 68 %. Nine tenths would take 18 requests a second, 1.8 for each call. Their 6 s
 after an outage are up to 5 s of open circuit, the wait for the process's next call, which is the probe, and half a
 second's ramp; one refused call in ten is already less than 95 %."""
 OF_A_QUIET_PROCESS: Final = """\
@@ -33,8 +33,9 @@ A process that calls once a second and is refused three times in a row sends its
 usual rate, which is all that the origin is known to bear. Two kinder rules were measured under 429, with the engine
 alone. Let each success add a quarter, a half or the whole to a pace below 10 a second: 20 calls in 8 to 10 s, but
 after the repair 10 or 100 clients recover in 18 to 59 s instead of 2 to 4. Let a refusal halve the pace, and not what
-was used of it: 20 calls in 10 s, but in 3 of 19 runs 100 clients, who catch up at just what the origin can serve,
-bring it down once more: 274 to 1 438 calls fail after the repair, without the rule 52 to 82 in 13 runs."""
+was used of it: 20 calls in 10 s, but in 3 of 19 runs of three such rules 100 clients, who catch up at just what the
+origin can serve, bring it down once more: 274 to 1 438 calls fail after the repair, without the rule 52 to 82 in 13
+runs."""
 _BY_NAME: Final = {strategy.name: index for index, strategy in enumerate(STRATEGIES)}
 
 
