@@ -120,7 +120,7 @@ class ResilientSession(_DropIn):
             aiohttp.ClientSession(base_url, **client_options) if client is None else client
         )
         alone = self._owns_client and sends_once(self.client)
-        self._reader = RequestReader(self.client, provider, policy, sends_once=alone)
+        self._reader = RequestReader(self.client, provider, policy, self._runtime.now, sends_once=alone)
         self._warn_of_session_timeout(asked="timeout" in client_options)
 
     # isinstance(session, aiohttp.ClientSession) is true, by this and not by a subclass, which aiohttp forbids.

@@ -3,9 +3,8 @@
 Everything that can be wrong with the arguments is said here, before anything is sent.
 """
 
-import asyncio
 import json as json_library
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -72,7 +71,13 @@ class RequestReader:
     """Reads requests for one session. Confined to one event loop."""
 
     def __init__(
-        self, client: aiohttp.ClientSession, provider: Provider, policy: Policy, *, sends_once: bool = False
+        self,
+        client: aiohttp.ClientSession,
+        provider: Provider,
+        policy: Policy,
+        now: Callable[[], float],
+        *,
+        sends_once: bool = False,
     ) -> None:
         """Take what all requests of the session share.
 
@@ -80,11 +85,13 @@ class RequestReader:
             client: What sends them.
             provider: What is known of the API on the other side.
             policy: That of requests without one of their own.
+            now: Reads the event loop's clock.
             sends_once: Whether the client was told not to send again by itself.
         """
         self._client = client
         self._provider = provider
         self._policy = policy
+        self._now = now
         self._sends_once = sends_once
         # aiohttp has no public way to a session's base address.
         self._base_url: URL | None = getattr(client, "_base_url", None)
@@ -149,7 +156,7 @@ class RequestReader:
         asked = self._asked(shown, name, method, url, options, policy, limits)
         if is_bare:
             self._note_bare(asked, place)
-        started = asyncio.get_running_loop().time()  # now that a large body is written
+        started = self._now()  # when a large body is written
         deadline = inherited_deadline(deadline_after(started, policy.deadline), started)
         call = Call(method, place.address, self._provider, policy, deadline, started, asked.usual_s)
         call.operation = None if operation is None else clean(operation)
