@@ -78,7 +78,7 @@ async def _parts(session: ResilientSession, url: str) -> dict[str, Part]:
     response = await session.get(url)
     await response.read()
     await (await session.get(url)).read()  # which is read as a request that was made before
-    reader, runtime, task = session._reader, session._runtime, asyncio.current_task()  # noqa: SLF001 - its parts
+    reader, runtime, task = session._calls.reader, session._calls.runtime, asyncio.current_task()  # noqa: SLF001 - its parts
     now, answer = runtime.now(), Answer(200, response.headers)
 
     def read() -> Any:  # noqa: ANN401 - a tuple of four

@@ -88,7 +88,7 @@ class SessionClient:
 
     def draw_from(self, draw: Callable[[], float]) -> None:
         """Take every random number from one source, so that a run can be repeated."""
-        self._session._runtime = replace(self._session._runtime, draw=draw)  # noqa: SLF001 - for a benchmark alone
+        self._session._calls.runtime = replace(self._session._calls.runtime, draw=draw)  # noqa: SLF001 - for a benchmark alone
 
     async def call(self) -> aiohttp.ClientResponse:
         """Make one call."""

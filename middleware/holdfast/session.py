@@ -6,11 +6,12 @@ an aiohttp session and passes everything that is not a request through to it.
 # pyright: reportIncompatibleMethodOverride=false
 # Each request takes four keywords more than aiohttp's, which pyright cannot see in an unpacked TypedDict.
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 from aiohttp.client import _RequestContextManager  # the type a request has; it is a coroutine and a context manager
@@ -18,22 +19,20 @@ from aiohttp.typedefs import StrOrURL
 
 from holdfast.core.deadline import deadline_after
 from holdfast.engine import events
-from holdfast.engine.call import Call
-from holdfast.engine.drive import make_call
 from holdfast.engine.inbound import inherited_deadline
 from holdfast.engine.limits import LocalLimits, check_limits, limits_of_loop
 from holdfast.engine.reconcile import look_up, reconciliation
 from holdfast.engine.runtime import Runtime, check_type
-from holdfast.errors import ANSWER_ERRORS
-from holdfast.outcome import Effect, Outcome, StopReason
+from holdfast.outcome import Effect, StopReason
 from holdfast.policy import DEADLINE_CAP_S, Policy
 from holdfast.protocols import EventSink, Limits
 from holdfast.providers.generic import GENERIC
 from holdfast.providers.provider import Lookup, Provider
-from holdfast.report import REPORT_ATTRIBUTE, CallReport
+from holdfast.report import CallReport
 from holdfast.telemetry.structlog import LogSink
+from holdfast.transport.calls import Calls
 from holdfast.transport.method import method_of, sends_once
-from holdfast.transport.request import RequestReader, exceeds, settle_tracker
+from holdfast.transport.request import RequestReader, exceeds
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -53,13 +52,7 @@ if TYPE_CHECKING:
 else:
     _DropIn = object
 
-_KEYWORDS: Final = frozenset(signature(aiohttp.ClientSession._request).parameters) | {  # noqa: SLF001 - the one list
-    "idempotency_key",
-    "policy",
-    "operation",
-    "reconcile",
-}
-_OWN: Final = frozenset({"client", "limits", "_provider", "_policy", "_runtime", "_reader", "_owns_client"})
+_OWN: Final = frozenset({"client", "limits", "_provider", "_policy", "_calls", "_owns_client"})
 
 
 class ResilientSession(_DropIn):
@@ -115,12 +108,14 @@ class ResilientSession(_DropIn):
         self._provider = provider
         self._policy = policy
         self.limits: LocalLimits | Any = limits_of_loop() if limits is None else limits
-        self._runtime = Runtime(provider, (LogSink(),) if sinks is None else tuple(sinks), self.limits)
+        told = (LogSink(),) if sinks is None else tuple(sinks)
+        runtime = Runtime(provider, told, self.limits, now=asyncio.get_running_loop().time)
         self.client: aiohttp.ClientSession = (
             aiohttp.ClientSession(base_url, **client_options) if client is None else client
         )
         alone = self._owns_client and sends_once(self.client)
-        self._reader = RequestReader(self.client, provider, policy, self._runtime.now, sends_once=alone)
+        reader = RequestReader(self.client, provider, policy, runtime.now, sends_once=alone)
+        self._calls = Calls(self.client, reader, runtime)
         self._warn_of_session_timeout(asked="timeout" in client_options)
 
     # isinstance(session, aiohttp.ClientSession) is true, by this and not by a subclass, which aiohttp forbids.
@@ -191,46 +186,46 @@ class ResilientSession(_DropIn):
         """Close the aiohttp session, if this one made it. May be called twice."""
         if self._owns_client:
             await self.client.close()
-        self._reader.lines.close()
+        self._calls.reader.lines.close()
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the calls in flight to end, for so many seconds; then cancel those that have not.
 
         Each still ends in its ``outbound.call`` event. The session stays open.
         """
-        await self._runtime.in_flight.drain(grace_s)
+        await self._calls.runtime.in_flight.drain(grace_s)
 
     def request(self, method: str, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a call with any method."""
-        return self._start("request", method, url, kwargs)
+        return self._calls.begin(self, "request", method, url, kwargs)
 
     def get(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a GET call."""
-        return self._start("get", "GET", url, kwargs)
+        return self._calls.begin(self, "get", "GET", url, kwargs)
 
     def options(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make an OPTIONS call."""
-        return self._start("options", "OPTIONS", url, kwargs)
+        return self._calls.begin(self, "options", "OPTIONS", url, kwargs)
 
     def head(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a HEAD call."""
-        return self._start("head", "HEAD", url, kwargs)
+        return self._calls.begin(self, "head", "HEAD", url, kwargs)
 
     def post(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a POST call."""
-        return self._start("post", "POST", url, kwargs)
+        return self._calls.begin(self, "post", "POST", url, kwargs)
 
     def put(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a PUT call."""
-        return self._start("put", "PUT", url, kwargs)
+        return self._calls.begin(self, "put", "PUT", url, kwargs)
 
     def patch(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a PATCH call."""
-        return self._start("patch", "PATCH", url, kwargs)
+        return self._calls.begin(self, "patch", "PATCH", url, kwargs)
 
     def delete(self, url: StrOrURL, **kwargs: "Unpack[_CallOptions]") -> _RequestContextManager:
         """Make a DELETE call."""
-        return self._start("delete", "DELETE", url, kwargs)
+        return self._calls.begin(self, "delete", "DELETE", url, kwargs)
 
     async def reconcile(
         self, report: CallReport, lookup: Lookup | None = None, *, sent: Mapping[str, Any] | None = None
@@ -257,18 +252,18 @@ class ResilientSession(_DropIn):
         plan = reconciliation(
             lookup or (None if report.idempotency_key is None else self._provider.lookup),
             method=report.method,
-            url=self._reader.as_this_user(report.url),
-            base_path=self._reader.base_path,
+            url=self._calls.reader.as_this_user(report.url),
+            base_path=self._calls.reader.base_path,
             key=report.idempotency_key,
             outcome=report.outcome,
             sent=sent,
         )
         if report.effect is not Effect.IN_DOUBT or plan is None:
             return report
-        started = self._runtime.now()
+        started = self._calls.runtime.now()
         deadline = inherited_deadline(deadline_after(started, self._policy.deadline), started)
-        exchange = self._reader.lookups(self)
-        finding, _ = await look_up(plan, exchange.look_up, self._runtime, self._policy, deadline)
+        exchange = self._calls.reader.lookups(self)
+        finding, _ = await look_up(plan, exchange.look_up, self._calls.runtime, self._policy, deadline)
         settled = finding.outcome is not None
         if finding.outcome is not None:
             report = replace(
@@ -279,7 +274,7 @@ class ResilientSession(_DropIn):
                 stop_reason=StopReason.RECONCILED,
             )
         known = events.describe_report(report)
-        events.lookup_ended(self._runtime, known, settled=settled, elapsed_s=self._runtime.now() - started)
+        events.lookup_ended(self._calls.runtime, known, settled=settled, elapsed_s=self._calls.runtime.now() - started)
         return report
 
     if not TYPE_CHECKING:  # where the inherited signatures say more
@@ -292,73 +287,10 @@ class ResilientSession(_DropIn):
             """Let go of the connector without closing it."""
             return self.client.detach()
 
-    def _start(self, name: str, method: str, url: StrOrURL, options: object) -> _RequestContextManager:
-        given = cast("dict[str, Any]", options)
-        if given and not given.keys() <= _KEYWORDS and type(self.client) is aiohttp.ClientSession:
-            unknown: Any = {keyword: value for keyword, value in given.items() if keyword not in _KEYWORDS}
-            return self.client.request(method, url, **unknown)  # raises TypeError at once, as aiohttp's own would
-        return _RequestContextManager(self._call(name, method, url, given))
-
-    async def _call(self, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> aiohttp.ClientResponse:
-        runtime = self._runtime
-        started = runtime.now()
-        try:
-            call, exchange, asked, asks_beyond = self._reader.read(self, name, method, url, options, started)
-        except Exception:
-            settle_tracker(options.get("upload_tracker"))
-            raise
-        if asks_beyond:
-            events.deadline_clamped(runtime, call, call.deadline, call.started)
-        in_flight = runtime.in_flight
-        exchange.task = in_flight.begin(call)
-        try:
-            answer = await make_call(call, exchange, runtime)
-        finally:
-            in_flight.end(call)
-            if exchange.body is not None:
-                await exchange.body.release()
-        response: aiohttp.ClientResponse = answer.response
-        try:  # noqa: SIM105 - suppress() would cost each call half a percent
-            setattr(response, REPORT_ATTRIBUTE, call.report)
-        except AttributeError:  # a test's mock may have no room for it
-            pass
-        check = self.client.raise_for_status if asked is None else asked
-        if check:
-            await self._raise_if_asked(check, call, response)
-        return response
-
-    async def _raise_if_asked(self, check: Any, call: Call, response: aiohttp.ClientResponse) -> None:  # noqa: ANN401
-        if callable(check):
-            await self._check(cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], check), call, response)
-            return
-        if call.outcome is Outcome.SUCCESS or self._is_plain_redirect(call, response.status):
-            return
-        response.release()
-        error = ANSWER_ERRORS[call.outcome]
-        raise error(call.report(), status=response.status, message=response.reason or "", headers=response.headers)
-
-    def _is_plain_redirect(self, call: Call, status: int) -> bool:
-        """Say whether it is a redirect that the caller did not want followed: to him an answer, to FINIX a failure."""
-        looked_up = call.stop_reason is StopReason.RECONCILED
-        return 300 <= status < 400 and not looked_up and self._provider.follow_redirects  # noqa: PLR2004
-
-    async def _check(
-        self,
-        check: Callable[[aiohttp.ClientResponse], Awaitable[None]],
-        call: Call,
-        response: aiohttp.ClientResponse,
-    ) -> None:
-        try:
-            await check(response)
-        except BaseException as error:
-            setattr(error, REPORT_ATTRIBUTE, call.report())
-            response.close()
-            raise
-
     def _warn_of_session_timeout(self, *, asked: bool) -> None:
         # A client that was given comes with aiohttp's own default, which nobody asked for.
         if exceeds(self.client.timeout, self._policy.deadline if asked else DEADLINE_CAP_S):
-            events.deadline_clamped(self._runtime, None, None, 0.0)
+            events.deadline_clamped(self._calls.runtime, None, None, 0.0)
 
 
 for _name in ("request", "get", "options", "head", "post", "put", "patch", "delete", "ws_connect"):

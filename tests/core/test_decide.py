@@ -22,7 +22,7 @@ GOOD: Final = Situation(
     answer=PASSING,
     attempt=1,
     policy=Policy(max_attempts=4, backoff_base=0.5, backoff_max=20.0),
-    deadline=Deadline(at=400.0),
+    deadline=Deadline(400.0),
     now=100.0,
     draw=0.5,
     may_repeat=False,
@@ -78,7 +78,7 @@ def told_to_wait_too_long(situation: Situation) -> Situation:
 
 def out_of_time(situation: Situation) -> Situation:
     """Let the time left be shorter than any pause."""
-    return replace(situation, deadline=Deadline(at=situation.now))
+    return replace(situation, deadline=Deadline(situation.now))
 
 
 def out_of_budget(situation: Situation) -> Situation:
@@ -167,7 +167,7 @@ def test_an_outcome_that_is_not_retryable_stops_with_its_own_word(
 
 @pytest.mark.parametrize(
     ("value", "field"),
-    [(Retry(1.0), "pause_s"), (Stop(StopReason.DEADLINE), "reason"), (GOOD, "attempt"), (Deadline(1.0), "at")],
+    [(Retry(1.0), "pause_s"), (Stop(StopReason.DEADLINE), "reason"), (GOOD, "attempt"), (Deadline(1.0), "real")],
     ids=lambda value: type(value).__name__,
 )
 def test_a_decision_and_its_grounds_cannot_be_changed(value: Any, field: str) -> None:
@@ -405,7 +405,7 @@ def test_a_retry_keeps_every_promise(situation: Situation) -> None:
         assert situation.replayable
         assert not situation.circuit_open
         assert situation.budget()
-        assert situation.now + decision.pause_s < situation.deadline.at
+        assert situation.now + decision.pause_s < situation.deadline
         assert decision.pause_s >= (answer.retry_after or 0.0)
 
 
@@ -415,7 +415,7 @@ def test_a_stop_always_has_a_reason_that_holds(situation: Situation) -> None:
     decision = decide(situation)
 
     if isinstance(decision, Stop):
-        answer, left = situation.answer, situation.deadline.at - situation.now
+        answer, left = situation.answer, situation.deadline - situation.now
         longest = max(situation.policy.backoff_max, 1.25 * (answer.retry_after or 0.0))
         holds = {
             StopReason.SUCCEEDED: answer.outcome is Outcome.SUCCESS,

@@ -60,7 +60,7 @@ async def known(session: Any, name: str = "get", url: Any = "/") -> Any:
     async with getattr(session, name)(url) as response:
         await response.read()
     if isinstance(vars(session).get("_reader"), RequestReader):
-        assert (name, url) in session._reader._bare
+        assert (name, url) in session._calls.reader._bare
     return session
 
 
@@ -521,7 +521,7 @@ def test_no_more_addresses_are_kept_than_there_is_room_for() -> None:
 
     async def scenario() -> tuple[int, bool]:
         async with ResilientSession() as session:
-            reader = session._reader
+            reader = session._calls.reader
             for number in range(3000):
                 reader.read(session, "get", "GET", f"http://bank.test/{number}", {}, 0.0)
             return len(reader._bare), ("get", "http://bank.test/2999") in reader._bare
@@ -554,6 +554,6 @@ def test_a_request_that_needs_its_guard_is_never_known(reason_to_guard: str) -> 
                 with replaced if reason_to_guard == "patched" else nullcontext():
                     for _ in range(2):
                         await (await session.get("/")).read()
-                return len(session._reader._bare)
+                return len(session._calls.reader._bare)
 
     assert run(scenario()) == 0

@@ -115,7 +115,7 @@ def test_a_retry_that_is_refused_after_its_pause_ends_in_what_came_before(*, ans
         policy = Policy(backoff_base=8.0, retry_budget=RetryBudget(burst=1.0, per_second=0.0))
         async with Peer(said(503, {"code": "DOWN"})) as peer, ResilientSession(sinks=[]) as session:
             url = peer.url if answers else f"http://127.0.0.1:{refused_port()}"
-            session._runtime = _drawing_high(session)
+            session._calls.runtime = _drawing_high(session)
             making = asyncio.ensure_future(session.get(url, policy=policy))
             await asyncio.sleep(1.0)
             session.limits.open_circuit(url)
@@ -137,7 +137,7 @@ def test_a_retry_that_is_refused_after_its_pause_ends_in_what_came_before(*, ans
 
 
 def _drawing_high(session: ResilientSession) -> Any:
-    return replace(session._runtime, draw=lambda: 0.9)
+    return replace(session._calls.runtime, draw=lambda: 0.9)
 
 
 def test_a_cancelled_pause_gives_its_token_back() -> None:
@@ -146,7 +146,7 @@ def test_a_cancelled_pause_gives_its_token_back() -> None:
     async def scenario() -> None:
         policy = Policy(backoff_base=20.0, retry_budget=RetryBudget(burst=1.0, per_second=0.0))
         async with Peer(answer(503)) as peer, ResilientSession(sinks=[]) as session:
-            session._runtime = _drawing_high(session)
+            session._calls.runtime = _drawing_high(session)
             making = asyncio.ensure_future(session.get(peer.url, policy=policy))
             await asyncio.sleep(1.0)
             making.cancel()
@@ -410,7 +410,7 @@ def test_limits_of_another_make_are_asked_at_every_step() -> None:
         limits, sink = Counting(), RecordingSink()
         script = [answer(503), answer(200), hang()]
         async with Peer(*script) as peer, ResilientSession(peer.url, limits=limits, sinks=[sink]) as session:
-            session._runtime = _drawing_high(session)
+            session._calls.runtime = _drawing_high(session)
             async with session.get("/") as response:
                 known = report(response)
             hanging = asyncio.ensure_future(session.get("/"))

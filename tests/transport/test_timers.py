@@ -539,7 +539,7 @@ def test_an_answer_whose_connection_went_back_leaves_nothing_in_its_line(way: st
 
     async def scenario() -> tuple[int, int]:
         async with meeting(way, answer(), in_two_parts) as (session, _):
-            ends = session._reader.lines.of(10.0).ends
+            ends = session._calls.reader.lines.of(10.0).ends
             await (await session.get("/")).read()
             response = await session.get("/")
             during = len(ends)

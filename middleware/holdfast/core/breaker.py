@@ -13,14 +13,14 @@ two-hundredth of a busy client's calls already, while a doubled wait is time tha
 
 from enum import StrEnum
 from math import inf
-from typing import Final, NamedTuple, NewType
+from typing import Final, NamedTuple, TypeAlias
 
 from holdfast.policy import DEADLINE_CAP_S, CircuitBreaker
 
-Ticket = NewType("Ticket", int)
+Ticket: TypeAlias = int
 """Lets one call through, and comes back with what became of it. A plain number: it costs nothing on the way."""
 
-REFUSED: Final = Ticket(0)
+REFUSED: Final[Ticket] = 0
 """The one ticket that lets nobody through. It is the only false one."""
 
 _SLOTS: Final = 10
@@ -341,7 +341,7 @@ class Circuit:
 
     def _next_ticket(self) -> Ticket:
         self._issued += 1
-        return Ticket(self._issued)
+        return self._issued
 
     def _share(self, now: float) -> float:
         if self._state is not CircuitState.CLOSED:

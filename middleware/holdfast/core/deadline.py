@@ -25,15 +25,14 @@ class AttemptLimits(NamedTuple):
     """For the connect phase: pool wait, DNS, TCP, TLS and proxy together. Below ``total_s``."""
 
 
-class Deadline(NamedTuple):
-    """The moment a call ends."""
+class Deadline(float):
+    """The moment a call ends, on the event loop's clock, in seconds."""
 
-    at: float
-    """On the event loop's clock, in seconds."""
+    __slots__ = ()
 
     def left(self, now: float) -> float:
         """Seconds left; 0 when the deadline has passed."""
-        return max(0.0, self.at - now)
+        return max(0.0, self - now)
 
     def cut(self, limits: "AttemptLimits", now: float) -> bool:
         """Say whether an attempt that has just timed out was cut off by the deadline, and not by a limit of its own."""
@@ -41,7 +40,7 @@ class Deadline(NamedTuple):
 
     def allows(self, pause_s: float, now: float) -> bool:
         """Say whether a pause that begins now ends before the deadline."""
-        return now + pause_s < self.at
+        return now + pause_s < self
 
     def limits(self, now: float, attempt_timeout_s: float | None) -> AttemptLimits:
         """Divide what is left for one attempt.
@@ -50,7 +49,7 @@ class Deadline(NamedTuple):
             now: The present moment on the same clock.
             attempt_timeout_s: The attempt's own limit, in seconds; ``None`` gives it all that is left.
         """
-        left = self.at - now
+        left = self - now
         whole = attempt_timeout_s is None or attempt_timeout_s > left + _ROUNDING_S
         return _divided(left if attempt_timeout_s is None or whole else attempt_timeout_s)
 

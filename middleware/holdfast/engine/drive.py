@@ -8,6 +8,7 @@ from typing import Final
 
 from holdfast.core.deadline import AttemptLimits
 from holdfast.core.decide import Retry, Situation, Stop, decide
+from holdfast.core.redact import origin_of
 from holdfast.engine import events
 from holdfast.engine.call import Attempt, Call
 from holdfast.engine.reconcile import look_up, reconciliation
@@ -34,7 +35,7 @@ _TOO_SHORT_SHARE: Final = 0.5
 caller's patience, and not its health, was what had run out."""
 
 
-async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
+async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:  # noqa: C901 - a coroutine within costs 1 %
     """Bring one call to its verdict.
 
     Returns:
@@ -49,24 +50,44 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
             is raised, cancellation included.
     """
     if call.limits is None:
-        call.limits = runtime.limits.of(call.origin, call.policy)
-    limits = call.limits
+        call.limits = runtime.limits.of(origin_of(call.url), call.policy)
+    limits, clock, ended = call.limits, runtime.now, None
+    now = clock() if call.attempts else call.started
     try:
-        last = await _try_until_stopped(call, exchange, runtime, limits)
-        if call.in_flight and isinstance(last, Answer):
-            return last
+        while True:
+            if not (call.in_flight or _enters_at_once(call, limits, now, ended)):
+                last = await _kept_out(call, exchange, runtime, limits, ended)
+                if last is not None:
+                    break
+                now = clock()
+            times = call.deadline.limits(now, call.attempt_timeout_s)
+            if times.total_s <= 0:
+                last = _let_in_too_late(call, runtime, limits, ended)
+                break
+            attempt = call.attempts[-1] if call.in_flight else call.begin_attempt(now)
+            ended = await exchange.send(times.total_s, times.connect_s)
+            if isinstance(ended, Answer) and ended.may_go_on:
+                return ended
+            now = clock()
+            verdict = call.end_attempt(ended, now)
+            if verdict.outcome is _SUCCESS:
+                last = ended
+                _leave(call, ended, verdict, runtime, limits, now)
+                call.stop_reason = _SUCCEEDED
+                events.attempt_ended(runtime, call, attempt)
+                break
+            decision = _judged(call, times, ended, verdict, exchange, runtime, limits, now)
+            if isinstance(decision, Stop):
+                events.attempt_ended(runtime, call, attempt)
+                last = _stopped(call, decision.reason, ended, verdict, exchange)
+                break
+            await _pause(call, attempt, decision.pause_s, ended, exchange, runtime, limits)
+            now = clock()
         if call.stop_reason is not _SUCCEEDED:
             last = await _settled(call, exchange, runtime, last, limits)
-            call.elapsed_s = runtime.now() - call.started
+            call.elapsed_s = clock() - call.started
     except BaseException as error:
-        was_in_flight = call.in_flight
-        call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
-        if was_in_flight:
-            limits.abandon(call.ticket)
-            events.attempt_ended(runtime, call, call.attempts[-1])
-        call.elapsed_s = runtime.now() - call.started
-        events.call_ended(runtime, call)
-        setattr(error, REPORT_ATTRIBUTE, call.report())
+        _cut_off(call, error, exchange, runtime, limits)
         raise
     events.call_ended(runtime, call)
     if isinstance(last, Answer):
@@ -91,41 +112,16 @@ def end_unfollowed(call: Call, redirect: Answer, runtime: Runtime, now: float) -
     events.call_ended(runtime, call)
 
 
-async def _try_until_stopped(call: Call, exchange: Exchange, runtime: Runtime, limits: OriginLimits) -> Answer | Fault:
-    ended: Answer | Fault | None = None
-    now = runtime.now() if call.attempts else call.started
-    while True:
-        if not call.in_flight:
-            safe = call.method in SAFE_METHODS
-            turn: Ticket | None = None
-            if now < call.deadline.at:
-                turn = limits.try_enter(now, call.deadline.at, ended is not None, safe)
-            if turn is None:
-                entered = await _enter(call, runtime, limits, ended)
-                if not isinstance(entered, Ticket):
-                    return _kept_out(call, entered, ended, exchange, runtime)
-                turn, now = entered, runtime.now()
-            call.ticket = turn
-        times = call.deadline.limits(now, call.attempt_timeout_s)
-        if times.total_s <= 0:
-            return _let_in_too_late(call, runtime, limits, ended)
-        attempt = call.attempts[-1] if call.in_flight else call.begin_attempt(now)
-        ended = await exchange.send(times.total_s, times.connect_s)
-        if isinstance(ended, Answer) and ended.may_go_on:
-            return ended
-        now = runtime.now()
-        verdict = call.end_attempt(ended, now)
-        if verdict.outcome is _SUCCESS:
-            _leave(call, ended, verdict, runtime, limits, now)
-            call.stop_reason = _SUCCEEDED
-            events.attempt_ended(runtime, call, attempt)
-            return ended
-        decision = _judged(call, times, ended, verdict, exchange, runtime, limits, now)
-        if isinstance(decision, Stop):
-            events.attempt_ended(runtime, call, attempt)
-            return _stopped(call, decision.reason, ended, verdict, exchange)
-        await _pause(call, attempt, decision.pause_s, ended, exchange, runtime, limits)
-        now = runtime.now()
+def _cut_off(call: Call, error: BaseException, exchange: Exchange, runtime: Runtime, limits: OriginLimits) -> None:
+    """Conclude a call that its caller gave up, or that failed in a way of which nothing is known."""
+    was_in_flight = call.in_flight
+    call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
+    if was_in_flight:
+        limits.abandon(call.ticket)
+        events.attempt_ended(runtime, call, call.attempts[-1])
+    call.elapsed_s = runtime.now() - call.started
+    events.call_ended(runtime, call)
+    setattr(error, REPORT_ATTRIBUTE, call.report())
 
 
 def _judged(
@@ -168,20 +164,39 @@ async def _pause(
         raise
 
 
-async def _enter(
-    call: Call, runtime: Runtime, limits: OriginLimits, last: Answer | Fault | None
-) -> Ticket | Refused | None:
-    """Wait for a turn to send; a retry that gets none has not used what it paid. ``None`` where time has run out."""
+def _enters_at_once(call: Call, limits: OriginLimits, now: float, last: Answer | Fault | None) -> bool:
+    """Take a turn to send, where all is well and nothing is to be waited for."""
+    if now >= call.deadline:
+        return False
+    turn = limits.try_enter(now, call.deadline, last is not None, call.method in SAFE_METHODS)
+    if turn is None:
+        return False
+    call.ticket = turn
+    return True
+
+
+async def _kept_out(
+    call: Call, exchange: Exchange, runtime: Runtime, limits: OriginLimits, last: Answer | Fault | None
+) -> Answer | Fault | None:
+    """Wait for a turn to send; where there is none, give what the call ends in.
+
+    A retry that gets none has not used what it paid.
+    """
     entered: Ticket | Refused | None = None
     try:
-        now, at = runtime.now(), call.deadline.at
-        if now < at:
-            entered = await limits.enter(now, at, again=last is not None, safe=call.method in SAFE_METHODS)
+        now, end = runtime.now(), call.deadline
+        if now < end:
+            entered = await limits.enter(now, end, again=last is not None, safe=call.method in SAFE_METHODS)
     finally:
         if last is not None and (entered is None or isinstance(entered, Refused)):
             limits.give_back_retry(last)
-    _tell_of_circuit(call, runtime, limits.take_news())
-    return entered
+    news = limits.take_news()
+    if news is not None:
+        events.circuit_changed(runtime, call, news)
+    if isinstance(entered, Ticket):
+        call.ticket = entered
+        return None
+    return _out_of_time(call, runtime) if entered is None else _refused(call, entered, last, exchange)
 
 
 def _let_in_too_late(call: Call, runtime: Runtime, limits: OriginLimits, last: Answer | Fault | None) -> Answer | Fault:
@@ -189,12 +204,6 @@ def _let_in_too_late(call: Call, runtime: Runtime, limits: OriginLimits, last: A
     if last is not None:
         limits.give_back_retry(last)
     return _out_of_time(call, runtime)
-
-
-def _kept_out(
-    call: Call, refused: Refused | None, last: Answer | Fault | None, exchange: Exchange, runtime: Runtime
-) -> Answer | Fault:
-    return _out_of_time(call, runtime) if refused is None else _refused(call, refused, last, exchange)
 
 
 def _refused(call: Call, refused: Refused, last: Answer | Fault | None, exchange: Exchange) -> Answer | Fault:
@@ -229,10 +238,6 @@ def _leave(
 ) -> None:
     began = call.started + call.attempts[-1].started_s
     news = limits.leave(call.ticket, ended, verdict, sent_at=began, now=now)
-    _tell_of_circuit(call, runtime, news)
-
-
-def _tell_of_circuit(call: Call, runtime: Runtime, news: str | None) -> None:
     if news is not None:
         events.circuit_changed(runtime, call, news)
 

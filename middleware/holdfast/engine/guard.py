@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from holdfast.core.breaker import REFUSED, Circuit, CircuitSnapshot, Health, Ticket, health_of
+from holdfast.core.breaker import REFUSED, Circuit, CircuitSnapshot, Health, health_of
 from holdfast.core.budget import BudgetState, RetryBucket, RetryKind, retry_kind
 from holdfast.core.bulkhead import Bulkhead, BulkheadState
 from holdfast.core.rate_gate import GateState
@@ -25,7 +25,7 @@ from holdfast.policy import Policy
 from holdfast.protocols import Answer, Fault, Refused
 from holdfast.report import Classification
 
-_WITHOUT_CIRCUIT: Final = Ticket(-1)
+_WITHOUT_CIRCUIT: Final = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class OriginGuard:
                 or "x-rate-limit-remaining" in headers
             ):
                 if circuit is not None:
-                    circuit.succeeded(Ticket(ticket), now)
+                    circuit.succeeded(ticket, now)
                 if self._bulkhead is not None:
                     self._leave_place()
                 return None
@@ -149,19 +149,19 @@ class OriginGuard:
         if circuit is None:
             return None
         if health is Health.WORKING:
-            circuit.succeeded(Ticket(ticket), now)
+            circuit.succeeded(ticket, now)
         elif health is Health.FAILING:
             overloaded = isinstance(ended, Answer) and ended.status == 503  # noqa: PLR2004 - RFC 9110 section 15.6.4
             advised_s = verdict.retry_after if overloaded and verdict.retry_after else 0.0
-            circuit.failed(Ticket(ticket), now, self._draw(), advised_s)
+            circuit.failed(ticket, now, self._draw(), advised_s)
         else:
-            circuit.abandoned(Ticket(ticket))
+            circuit.abandoned(ticket)
         return circuit.take_news()
 
     def abandon(self, ticket: int) -> None:
         """Tell that an attempt was cut off: it says nothing of the origin."""
         if self._circuit is not None:
-            self._circuit.abandoned(Ticket(ticket))
+            self._circuit.abandoned(ticket)
         self._leave_place()
 
     def refuses(self) -> bool:

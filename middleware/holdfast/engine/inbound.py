@@ -216,7 +216,7 @@ class Binding:
         """
         # Another loop, such as the one that serves WSGI workers, may have another clock: only what is left counts.
         end = self._moment if self._loop is _running_loop() else self._translated(now)
-        return Deadline(end) if end < deadline.at else deadline
+        return Deadline(end) if end < deadline else deadline
 
     def seeded(self, slot: KeySlot | None, provider: str, operation: str) -> KeySlot | None:
         """Let the key of a call be derived, where the provider would have one made.

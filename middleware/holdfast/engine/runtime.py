@@ -18,6 +18,11 @@ from holdfast.values import dataclass
 _log: Final = logging.getLogger("holdfast")
 
 
+def loop_time() -> float:
+    """Read the clock of the event loop that is running, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What all calls of one session share. Confined to one event loop."""
@@ -28,10 +33,8 @@ class Runtime:
     draw: Callable[[], float] = random.random
     sleep: Callable[[float], Any] = asyncio.sleep
     in_flight: InFlight = field(default_factory=InFlight)
-
-    def now(self) -> float:
-        """Read the event loop's clock, in seconds."""
-        return asyncio.get_running_loop().time()
+    now: Callable[[], float] = loop_time
+    """Reads the event loop's clock, in seconds. Who knows the loop beforehand gives its own ``time``, for a third."""
 
     def listeners(self, level: int) -> Sequence[EventSink]:
         """Give the sinks that want events of a level; asked before an event's fields are gathered."""

@@ -127,9 +127,15 @@ class RequestReader:
             TypeError: ``policy``, ``operation`` or ``reconcile`` is of a wrong type, or aiohttp cannot send the body.
             ValueError: ``idempotency_key`` is malformed, or protects nothing here; or both ``data`` and ``json`` given.
         """
-        if not options and binding() is None and (bare := self._known_bare(name, url)) is not None:
-            return self._read_bare(bare, started)
-        return self._read(shown, name, method.upper(), url, options)
+        bare = None if options or binding() is not None else self._known_bare(name, url)
+        if bare is None:
+            return self._read(shown, name, method.upper(), url, options)
+        asked, policy = bare.asked, self._policy
+        deadline = deadline_after(started, policy.deadline)
+        # Arguments by name would cost twice as much.
+        call = Call(asked.method, bare.address, self._provider, policy, deadline, started, asked.usual_s)
+        call.sent, call.base_path = _NOTHING, self.base_path
+        return call, SessionExchange(asked, self._read_body, self._key_headers), None, False
 
     def _read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Reading:
         place, bound = self._place(url), binding()
@@ -191,16 +197,6 @@ class RequestReader:
             self._bare.clear()
         self._bare[asked.name, asked.url] = _Bare(asked, place.address)
 
-    def _read_bare(self, bare: _Bare, started: float) -> Reading:
-        asked, policy = bare.asked, self._policy
-        deadline = deadline_after(started, policy.deadline)
-        # Arguments by name would cost twice as much.
-        call = Call(asked.method, bare.address, self._provider, policy, deadline, started, asked.usual_s)
-        call.sent, call.base_path = _NOTHING, self.base_path
-        exchange = SessionExchange(asked)
-        exchange.read_body, exchange.key_headers = self._read_body, self._key_headers
-        return call, exchange, None, False
-
     def _asked(
         self,
         shown: object,
@@ -240,15 +236,12 @@ class RequestReader:
         given = asked.options.get("headers") or {}
         inherited = inherited_headers(given, self._client.headers, self._key_headers)
         secret = self._secret_headers if inherited is None else self._secret_headers | inherited.names
-        return SessionExchange(
-            asked,
-            body=body,
-            read_body=self._provider.read_body if policy.read_body is None else policy.read_body,
-            key_headers=self._key_headers,
-            inherited=inherited,
-            home=Home(secret, body_may_leave=policy.redirect_body),
-            holds_back=not asked.is_shown(),
-        )
+        read_body = self._provider.read_body if policy.read_body is None else policy.read_body
+        exchange = SessionExchange(asked, read_body, self._key_headers)
+        exchange.body, exchange.inherited = body, inherited
+        exchange.home = Home(secret, body_may_leave=policy.redirect_body)
+        exchange.holds_back = not asked.is_shown()
+        return exchange
 
     def _place(self, url: StrOrURL) -> _Place:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -90,12 +90,9 @@ class Asked:
         return self.shown is not None and getattr(self.its_method(), "__self__", None) is self.shown
 
 
-@dataclass
 class SessionExchange(HttpExchange):
     """Sends the attempts of one call through an aiohttp session. Confined to one event loop."""
 
-    asked: Asked
-    _: KW_ONLY
     home: Home | None = None
     """Where the call comes from, and what stays there; ``None`` where it needs no guard, because nothing must."""
 
@@ -104,6 +101,18 @@ class SessionExchange(HttpExchange):
 
     task: "asyncio.Task[Any] | None" = None
     """The one that makes the call."""
+
+    def __init__(self, asked: Asked, read_body: bool, key_headers: frozenset[str]) -> None:  # noqa: FBT001 - cheaper
+        """Begin with what every request has; what only some have is set where one has it.
+
+        Args:
+            asked: What is sent.
+            read_body: Whether a success counts only once its body has been read.
+            key_headers: In lower case: request headers that carry a key.
+        """
+        self.asked: Asked = asked
+        self.read_body = read_body
+        self.key_headers = key_headers
 
     def _new_guard(self) -> SingleSend | None:
         if self.home is None:
