@@ -15,7 +15,7 @@ def clock() -> float:
 
 async def call(calls: InFlight, name: str, seconds: float, *, stubborn: bool = False) -> str:
     """Make a call that takes so long."""
-    calls.begin(name)
+    calls.begin(name, asyncio.current_task())
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
@@ -74,7 +74,7 @@ def test_two_calls_of_one_task_are_two() -> None:
         calls = InFlight()
 
         async def nested() -> None:
-            calls.begin("outer")
+            calls.begin("outer", asyncio.current_task())
             await call(calls, "inner", 1.0)
             await asyncio.sleep(2.0)
             calls.end("outer")

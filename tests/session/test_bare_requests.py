@@ -39,7 +39,7 @@ from yarl import URL
 from holdfast import CallReport, DeadlineExceededError, Effect, Policy, ResilientSession
 from holdfast.engine.inbound import Inbound, bound
 from holdfast.providers import FIANT, FINIX, GENERIC
-from holdfast.transport.request import RequestReader
+from holdfast.transport.calls import Calls
 
 ONCE: Final = Policy(max_attempts=1, deadline=10.0)
 WAYS: Final = ("watched", "guarded", "bare")
@@ -59,7 +59,7 @@ async def known(session: Any, name: str = "get", url: Any = "/") -> Any:
     """Ask once, so that the same is known from now on, and give the session."""
     async with getattr(session, name)(url) as response:
         await response.read()
-    if isinstance(vars(session).get("_reader"), RequestReader):
+    if isinstance(vars(session).get("_calls"), Calls):
         assert (name, url) in session._calls.reader._bare
     return session
 

@@ -84,7 +84,10 @@ class Call:
     """Those of the origin, once the call has asked for them."""
 
     ticket: Ticket = 0
-    """Of the attempt in flight, at these limits."""
+    """Of the attempt in flight, or of the next, at these limits."""
+
+    has_turn: bool = False
+    """Whether the next attempt has its ticket already."""
 
     landed_answer: Answer | None = None
     """A success whose body was lost; it is what the caller gets when nothing better came."""

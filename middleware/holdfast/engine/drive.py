@@ -166,6 +166,9 @@ async def _pause(
 
 def _enters_at_once(call: Call, limits: OriginLimits, now: float, last: Answer | Fault | None) -> bool:
     """Take a turn to send, where all is well and nothing is to be waited for."""
+    if call.has_turn:
+        call.has_turn = False
+        return True
     if now >= call.deadline:
         return False
     turn = limits.try_enter(now, call.deadline, last is not None, call.method in SAFE_METHODS)

@@ -17,10 +17,9 @@ class InFlight:
         self._tasks: dict[object, asyncio.Task[Any] | None] = {}
         self._idle: asyncio.Event | None = None
 
-    def begin(self, call: object) -> asyncio.Task[Any] | None:
-        """Note that the running task makes a call, and give that task."""
-        task = self._tasks[call] = asyncio.current_task()
-        return task
+    def begin(self, call: object, task: "asyncio.Task[Any] | None") -> None:
+        """Note that a task makes a call; ``None`` where it is made outside of any."""
+        self._tasks[call] = task
 
     def end(self, call: object) -> None:
         """Note that the call has ended."""

@@ -4,9 +4,10 @@ Apart from the session itself, because the attributes of a class with ``__getatt
 up as those of this one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import signature
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 import aiohttp
 from aiohttp.client import _RequestContextManager  # the type a request has; it is a coroutine and a context manager
@@ -15,11 +16,15 @@ from aiohttp.typedefs import StrOrURL
 from holdfast.engine import events
 from holdfast.engine.call import Call
 from holdfast.engine.drive import make_call
+from holdfast.engine.plain import PlainCall
 from holdfast.engine.runtime import Runtime
 from holdfast.errors import ANSWER_ERRORS
 from holdfast.outcome import Outcome, StopReason
-from holdfast.report import REPORT_ATTRIBUTE
-from holdfast.transport.request import RequestReader, settle_tracker
+from holdfast.protocols import Answer
+from holdfast.report import REPORT_ATTRIBUTE, CallReport
+from holdfast.transport.request import Bare, RequestReader, settle_tracker
+from holdfast.transport.session_exchange import SessionExchange
+from holdfast.transport.timers import AttemptTimer
 
 _KEYWORDS: Final = frozenset(signature(aiohttp.ClientSession._request).parameters) | {  # noqa: SLF001 - the one list
     "idempotency_key",
@@ -69,7 +74,9 @@ class Calls:
         if options and not options.keys() <= _KEYWORDS and type(self._client) is aiohttp.ClientSession:
             unknown: Any = {keyword: value for keyword, value in options.items() if keyword not in _KEYWORDS}
             return self._client.request(method, url, **unknown)  # raises TypeError at once, as aiohttp's own would
-        return _RequestContextManager(self._make(shown, name, method, url, options))
+        if options or self.reader.reads_bodies:
+            return _RequestContextManager(self._make(shown, name, method, url, options))
+        return _RequestContextManager(self._make_plain(shown, name, method, url))
 
     async def _make(
         self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]
@@ -83,20 +90,62 @@ class Calls:
             raise
         if asks_beyond:
             events.deadline_clamped(runtime, call, call.deadline, call.started)
-        in_flight = runtime.in_flight
-        exchange.task = in_flight.begin(call)
+        in_flight, task = runtime.in_flight, asyncio.current_task()
+        in_flight.begin(call, task)
+        exchange.task = task
         try:
             answer = await make_call(call, exchange, runtime)
         finally:
             in_flight.end(call)
             if exchange.body is not None:
                 await exchange.body.release()
-        response: aiohttp.ClientResponse = answer.response
-        try:  # noqa: SIM105 - suppress() would cost each call half a percent
-            setattr(response, REPORT_ATTRIBUTE, call.report)
-        except AttributeError:  # a test's mock may have no room for it
-            pass
+        response = _with_report(answer.response, call.report)
         check = self._client.raise_for_status if asked is None else asked
+        if check:
+            await self._raise_if_asked(check, call, response)
+        return response
+
+    async def _make_plain(self, shown: object, name: str, method: str, url: StrOrURL) -> aiohttp.ClientResponse:
+        """Make a call of which nothing is said but where it goes: without a record, while all goes well."""
+        runtime, task, bare = self.runtime, asyncio.current_task(), self.reader.known_bare(name, url)
+        call = None if bare is None or task is None else self._begun(bare)
+        if bare is None or task is None or call is None:
+            return await self._make(shown, name, method, url, {})
+        asked, in_flight = bare.asked, runtime.in_flight
+        in_flight.begin(call, task)
+        try:
+            timer = AttemptTimer(bare.line, task)
+            try:
+                ended: aiohttp.ClientResponse | BaseException = await asked.sent(asked.options, bare.limits)
+            except BaseException as error:  # noqa: BLE001 - the drive raises what is not its own
+                ended = error
+            if not _is_plain(ended):
+                exchange = self.reader.new_exchange(bare)
+                exchange.task = task
+                exchange.take_over(timer, ended)
+                del ended  # an error would hold itself, by way of its traceback
+                return await self._go_on(call.taken_over(), exchange)
+            timer.go_on_with(ended)
+            call.succeed(Answer(ended.status, ended.headers), runtime)
+        finally:
+            in_flight.end(call)
+        response = _with_report(ended, call.report)
+        check = self._client.raise_for_status
+        if check:
+            await self._raise_if_asked(check, call.record(), response)
+        return response
+
+    def _begun(self, bare: Bare) -> PlainCall | None:
+        """Take a turn to send; ``None`` where it has to be waited for, or will not come."""
+        started = self.runtime.now()
+        limits = self.runtime.limits.of(bare.origin, bare.policy)
+        ticket = limits.try_enter(started, started + bare.deadline_s, False, True)  # noqa: FBT003 - as the port has them
+        return None if ticket is None else PlainCall(bare.asked.method, started, limits, ticket, bare.new_call)
+
+    async def _go_on(self, call: Call, exchange: SessionExchange) -> aiohttp.ClientResponse:
+        answer = await make_call(call, exchange, self.runtime)
+        response = _with_report(answer.response, call.report)
+        check = self._client.raise_for_status
         if check:
             await self._raise_if_asked(check, call, response)
         return response
@@ -115,6 +164,19 @@ class Calls:
         """Say whether it is a redirect that the caller did not want followed: to him an answer, to FINIX a failure."""
         looked_up = call.stop_reason is StopReason.RECONCILED
         return 300 <= status < 400 and not looked_up and call.provider.follow_redirects  # noqa: PLR2004
+
+
+def _is_plain(ended: aiohttp.ClientResponse | BaseException) -> TypeGuard[aiohttp.ClientResponse]:
+    """Say whether a send came to a success of which nothing else is to be said."""
+    return isinstance(ended, aiohttp.ClientResponse) and 200 <= ended.status <= 299 and not ended.history  # noqa: PLR2004
+
+
+def _with_report(response: aiohttp.ClientResponse, report: Callable[[], CallReport]) -> aiohttp.ClientResponse:
+    try:  # noqa: SIM105 - suppress() would cost each call half a percent
+        setattr(response, REPORT_ATTRIBUTE, report)
+    except AttributeError:  # a test's mock may have no room for it
+        pass
+    return response
 
 
 async def _check(

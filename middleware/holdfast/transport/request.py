@@ -5,7 +5,7 @@ Everything that can be wrong with the arguments is said here, before anything is
 
 import json as json_library
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ from yarl import URL
 
 from holdfast.core.deadline import deadline_after
 from holdfast.core.idempotency import NO_KEY, KeyPlan, plan_key, with_json_field
-from holdfast.core.redact import clean
+from holdfast.core.redact import clean, origin_of
 from holdfast.engine.call import Call
 from holdfast.engine.inbound import binding, inherited_deadline
 from holdfast.policy import Policy
@@ -27,7 +27,7 @@ from holdfast.transport.home import SECRET_HEADERS, Home
 from holdfast.transport.inherited import inherited_headers
 from holdfast.transport.method import is_as_shipped
 from holdfast.transport.session_exchange import Asked, SessionExchange, TimeLimits
-from holdfast.transport.timers import Lines
+from holdfast.transport.timers import Line, Lines
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _PLACES_KEPT: Final = 1024
@@ -51,11 +51,19 @@ _NOWHERE: Final = _Place("", "", has_user=False)
 """Where aiohttp will refuse the caller's address."""
 
 
-class _Bare(NamedTuple):
+class Bare(NamedTuple):
     """A request of which nothing is said but method and address, which is safe, and takes no key unasked."""
 
     asked: Asked
-    address: str
+    line: Line
+    limits: aiohttp.ClientTimeout
+    """What aiohttp is told of an attempt whose time the deadline does not cut, and the line keeps."""
+
+    policy: Policy
+    deadline_s: float
+    origin: str
+    new_call: Callable[[float], Call]
+    """Makes the record of one that began at that moment."""
 
 
 @lru_cache(_PLACES_KEPT)
@@ -101,8 +109,10 @@ class RequestReader:
         self._limits = TimeLimits(client.timeout)
         self._default_headers = client.headers
         self._watchers = (getattr(client, "_middlewares", ()), getattr(client, "trace_configs", ()))
-        self._bare: dict[tuple[str, StrOrURL], _Bare] = {}
-        self._read_body = provider.read_body if policy.read_body is None else policy.read_body
+        self._bare: dict[tuple[str, StrOrURL], Bare] = {}
+        self.reads_bodies: bool = provider.read_body if policy.read_body is None else policy.read_body
+        """Whether a success counts only once its body has been read."""
+
         self.lines: Lines = Lines()
         self.base_path: str = "" if self._base_url is None else self._base_url.path
 
@@ -127,15 +137,14 @@ class RequestReader:
             TypeError: ``policy``, ``operation`` or ``reconcile`` is of a wrong type, or aiohttp cannot send the body.
             ValueError: ``idempotency_key`` is malformed, or protects nothing here; or both ``data`` and ``json`` given.
         """
-        bare = None if options or binding() is not None else self._known_bare(name, url)
+        bare = None if options else self.known_bare(name, url)
         if bare is None:
             return self._read(shown, name, method.upper(), url, options)
-        asked, policy = bare.asked, self._policy
-        deadline = deadline_after(started, policy.deadline)
-        # Arguments by name would cost twice as much.
-        call = Call(asked.method, bare.address, self._provider, policy, deadline, started, asked.usual_s)
-        call.sent, call.base_path = _NOTHING, self.base_path
-        return call, SessionExchange(asked, self._read_body, self._key_headers), None, False
+        return bare.new_call(started), self.new_exchange(bare), None, False
+
+    def new_exchange(self, bare: Bare) -> SessionExchange:
+        """Give what sends it."""
+        return SessionExchange(bare.asked, self.reads_bodies, self._key_headers)
 
     def _read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Reading:
         place, bound = self._place(url), binding()
@@ -177,10 +186,10 @@ class RequestReader:
         asked = self._asked(shown, "get", "GET", "", {}, self._policy, self._client.timeout)
         return self._guarded(asked, self._policy, None)
 
-    def _known_bare(self, name: str, url: StrOrURL) -> _Bare | None:
+    def known_bare(self, name: str, url: StrOrURL) -> Bare | None:
         """Give a bare request that was made before, where nothing that was looked at then may have changed."""
         middlewares, traces = self._watchers
-        if middlewares or traces or self._default_headers or not is_as_shipped(self._client, name):
+        if middlewares or traces or self._default_headers or binding() or not is_as_shipped(self._client, name):
             return None
         try:
             return self._bare.get((name, url))
@@ -190,12 +199,16 @@ class RequestReader:
     def _note_bare(self, asked: Asked, place: _Place) -> None:
         """Keep a bare request, where it needs no guard: nothing of it must stay at home, or could take effect there."""
         secret = self._default_headers or self._client.auth or place.has_user
-        as_always = asked.line is not None and asked.limits is self._limits and asked.name != "request"
-        if secret or not as_always or not self._sends_once or place is _NOWHERE:
+        line = asked.line if asked.limits is self._limits and asked.name != "request" else None
+        if secret or line is None or not self._sends_once or place is _NOWHERE:
             return
         if len(self._bare) >= _PLACES_KEPT:
             self._bare.clear()
-        self._bare[asked.name, asked.url] = _Bare(asked, place.address)
+        policy, deadline = self._policy, deadline_after(0.0, self._policy.deadline)
+        limits = asked.limits.without_total(deadline.limits(0.0, asked.usual_s).connect_s)
+        new_call = partial(_bare_call, asked, place.address, self._provider, policy, self.base_path)
+        origin = origin_of(place.address)
+        self._bare[asked.name, asked.url] = Bare(asked, line, limits, policy, deadline, origin, new_call)
 
     def _asked(
         self,
@@ -310,6 +323,14 @@ class RequestReader:
         # aiohttp has no public way to the bytes serializer, which is new in 3.14.
         dumps_bytes = getattr(self._client, "_json_serialize_bytes", None)
         return json_body(json, dumps_bytes or self._client.json_serialize)
+
+
+def _bare_call(asked: Asked, address: str, provider: Provider, policy: Policy, base_path: str, started: float) -> Call:
+    # Arguments by name would cost twice as much.
+    deadline = deadline_after(started, policy.deadline)
+    call = Call(asked.method, address, provider, policy, deadline, started, asked.usual_s)
+    call.sent, call.base_path = _NOTHING, base_path
+    return call
 
 
 def settle_tracker(tracker: Any) -> None:  # noqa: ANN401 - aiohttp.UploadTracker, new in 3.14

@@ -1,0 +1,77 @@
+"""A call that succeeds at its first send, as nearly all do: it has no record until somebody asks for one.
+
+What protects the origin is asked and told as for every call. Whatever is not plain, such as a failure, a redirect or a
+turn that has to be waited for, is for the drive, which takes the call over as it stands.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from holdfast.core.classify import classified_success
+from holdfast.engine import events
+from holdfast.engine.call import Call
+from holdfast.engine.runtime import Runtime
+from holdfast.outcome import StopReason
+from holdfast.protocols import Answer, OriginLimits, Ticket
+from holdfast.report import CallReport
+
+_DEBUG: Final = logging.DEBUG
+_INFO: Final = logging.INFO
+
+
+class PlainCall:
+    """A call with a safe method, from the moment of its first send. Confined to one event loop."""
+
+    __slots__ = ("_answer", "_call", "_ended", "_limits", "_method", "_new_call", "_started", "_ticket")
+
+    def __init__(
+        self, method: str, started: float, limits: OriginLimits, ticket: Ticket, new_call: Callable[[float], Call]
+    ) -> None:
+        """Begin with the turn that was taken.
+
+        Args:
+            method: A safe one.
+            started: When it is sent, and the call began.
+            limits: Those of the origin.
+            ticket: The turn at these limits.
+            new_call: Makes the record of a call that began then, without an attempt.
+        """
+        self._method = method
+        self._started = started
+        self._limits = limits
+        self._ticket = ticket
+        self._new_call = new_call
+        self._call: Call | None = None
+
+    def succeed(self, answer: Answer, runtime: Runtime) -> None:
+        """Conclude it with a 2xx of which nothing else is to be said, straight from where it was asked for."""
+        now = runtime.now()
+        self._answer, self._ended = answer, now
+        verdict = classified_success(answer.status, self._method)
+        news = self._limits.leave(self._ticket, answer, verdict, sent_at=self._started, now=now)
+        if news is not None:
+            events.circuit_changed(runtime, self.record(), news)
+        if runtime.listeners(_DEBUG):
+            events.attempt_ended(runtime, self.record(), self.record().attempts[-1])
+        if runtime.listeners(_INFO):
+            events.call_ended(runtime, self.record())
+
+    def taken_over(self) -> Call:
+        """Give the call to the drive, which sends nothing before it has seen what came of this send."""
+        call = self._new_call(self._started)
+        call.limits, call.ticket, call.has_turn = self._limits, self._ticket, True
+        return call
+
+    def record(self) -> Call:
+        """Give the record of the call that has succeeded."""
+        if self._call is None:
+            call = self._call = self._new_call(self._started)
+            call.begin_attempt(call.started)
+            call.end_attempt(self._answer, self._ended)
+            call.stop_reason = StopReason.SUCCEEDED
+        return self._call
+
+    def report(self) -> CallReport:
+        """Give it as a frozen report."""
+        return self.record().report()
