@@ -292,7 +292,7 @@ class _ResilientMiddleware:
         if exceeds(limits, DEADLINE_CAP_S) and not self._has_warned:
             self._has_warned = True
             events.deadline_clamped(self._runtime, None, None, started)
-        call = Call(
+        return Call(
             method=request.method,
             url=str(request.url),
             provider=self._provider,
@@ -302,10 +302,11 @@ class _ResilientMiddleware:
             ),
             started=started,
             attempt_timeout_s=self._policy.attempt_timeout,
+            key=plan,
+            lookup=None if plan.key is None else self._provider.lookup,
+            sent=document,
+            base_path=base_path_of(request),
         )
-        call.key, call.lookup = plan, None if plan.key is None else self._provider.lookup
-        call.sent, call.base_path = document, base_path_of(request)
-        return call
 
 
 def _before(total_s: float | None) -> float:

@@ -24,7 +24,7 @@ from holdfast.report import AttemptReport, CallReport, Classification, ErrorDeta
 _NONE: Final = Effect.NONE  # looked up once: a member of an enumeration costs more than a call of a function
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Attempt:
     """One send, as it happened. Times in seconds."""
 
@@ -52,13 +52,21 @@ def new_call_id() -> str:
     return os.urandom(8).hex()
 
 
+@dataclass(eq=False, slots=True)
 class Call:
-    """The record of one call. Confined to one event loop.
+    """The record of one call. Confined to one event loop."""
 
-    What only some calls are asked for, and what happens to them, begins with the class's own values: a call that
-    succeeds sets few of them, and is made for less.
-    """
+    method: str
+    url: str
+    """Absolute address as it is sent, query and all: for sending and for ``safe_url``, never for a log line."""
 
+    provider: Provider
+    policy: Policy
+    deadline: Deadline
+    started: float
+    """On the event loop's clock."""
+
+    attempt_timeout_s: float | None = None
     operation: str | None = None
     key: KeyPlan = NO_KEY
     lookup: Lookup | None = None
@@ -68,62 +76,33 @@ class Call:
     base_path: str = ""
     """Path of the session's base address, which lookups go below."""
 
-    in_flight: bool = False
-    effect: Effect = Effect.NONE
-    outcome: Outcome = Outcome.PERMANENT_FAILURE
-    reason: str = "local_error"
-    stop_reason: StopReason = StopReason.PERMANENT
-    status: int | None = None
-    errors: tuple[ErrorDetail, ...] = ()
-    retry_after_s: float | None = None
-    elapsed_s: float = 0.0
-    key_dropped: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    in_flight: bool = field(default=False, init=False)
+    effect: Effect = field(default=Effect.NONE, init=False)
+    outcome: Outcome = field(default=Outcome.PERMANENT_FAILURE, init=False)
+    reason: str = field(default="local_error", init=False)
+    stop_reason: StopReason = field(default=StopReason.PERMANENT, init=False)
+    status: int | None = field(default=None, init=False)
+    errors: tuple[ErrorDetail, ...] = field(default=(), init=False)
+    retry_after_s: float | None = field(default=None, init=False)
+    elapsed_s: float = field(default=0.0, init=False)
+    key_dropped: bool = field(default=False, init=False)
     """Whether an attempt was redirected to another origin, where no key of ours is known."""
 
-    limits: OriginLimits | None = None
+    limits: OriginLimits | None = field(default=None, init=False)
     """Those of the origin, once the call has asked for them."""
 
-    ticket: Ticket = 0
+    ticket: Ticket = field(default=0, init=False)
     """Of the attempt in flight, or of the next, at these limits."""
 
-    has_turn: bool = False
+    has_turn: bool = field(default=False, init=False)
     """Whether the next attempt has its ticket already."""
 
-    landed_answer: Answer | None = None
+    landed_answer: Answer | None = field(default=None, init=False)
     """A success whose body was lost; it is what the caller gets when nothing better came."""
 
-    _call_id: str | None = None
-    _report: CallReport | None = None
-
-    def __init__(
-        self,
-        method: str,
-        url: str,
-        provider: Provider,
-        policy: Policy,
-        deadline: Deadline,
-        started: float,
-        attempt_timeout_s: float | None = None,
-    ) -> None:
-        """Begin without an attempt.
-
-        Args:
-            method: The HTTP method.
-            url: Absolute address as it is sent, query and all: for sending and for ``safe_url``, never for a log line.
-            provider: Whom it goes to.
-            policy: How often, how fast and how long it may be tried.
-            deadline: When it ends.
-            started: When it began, on the event loop's clock.
-            attempt_timeout_s: Seconds of one attempt; ``None`` gives it all that is left.
-        """
-        self.method: str = method
-        self.url: str = url
-        self.provider: Provider = provider
-        self.policy: Policy = policy
-        self.deadline: Deadline = deadline
-        self.started: float = started
-        self.attempt_timeout_s: float | None = attempt_timeout_s
-        self.attempts: list[Attempt] = []
+    _call_id: str | None = field(default=None, init=False)
+    _report: CallReport | None = field(default=None, init=False)
 
     @property
     def call_id(self) -> str:
@@ -262,9 +241,12 @@ class Call:
             deadline=self.deadline,
             started=self.started,
             attempt_timeout_s=self.attempt_timeout_s,
+            operation=self.operation,
+            key=self.key,
+            lookup=self.lookup,
+            sent=self.sent,
+            base_path=self.base_path,
         )
-        again.operation, again.key, again.lookup = self.operation, self.key, self.lookup
-        again.sent, again.base_path = self.sent, self.base_path
         again.effect, again.key_dropped = self.effect, self.key_dropped
         return again
 
