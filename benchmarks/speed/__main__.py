@@ -24,13 +24,12 @@ from benchmarks.speed.instructions import can_count, count_all
 from benchmarks.speed.memory import CALLS, CALLS_IN_FLIGHT, WARM_CALLS, measure_growth, measure_in_flight
 from benchmarks.speed.plot import draw
 from benchmarks.speed.rounds import take_turns
-from benchmarks.speed.scenarios import IN_FLIGHT, SCENARIOS, Case
+from benchmarks.speed.scenarios import COUNTED, IN_FLIGHT, TIMED, Case
 
 HERE: Final = Path(__file__).parents[1]
 README: Final = HERE.parent / "README.md"
 VERSIONS: Final = ("aiohttp", "aiohttp-retry", "backoff", "httpx", "httpx-retries", "orjson", "stamina", "structlog")
 MORE_VERSIONS: Final = ("tenacity", "uvloop")
-_CASES: Final[tuple[Case, ...]] = tuple((scenario, at) for scenario in SCENARIOS for at in IN_FLIGHT)
 _GETS: Final[tuple[Case, ...]] = tuple(("get", at) for at in IN_FLIGHT)
 
 
@@ -39,7 +38,8 @@ class Extent:
     """How much is measured."""
 
     names: Sequence[str] = tuple(ADAPTERS)
-    cases: Sequence[Case] = _CASES
+    timed: Sequence[Case] = TIMED
+    counted: Sequence[Case] = COUNTED
     rounds: int = 10
     calls_in_flight: int = CALLS_IN_FLIGHT
     warm_calls: int = WARM_CALLS
@@ -50,7 +50,15 @@ class Extent:
 _REFUSED: Final[tuple[Case, ...]] = tuple(("refused", at) for at in IN_FLIGHT)
 WHOLE: Final = Extent()
 QUICK: Final = Extent(rounds=2, calls_in_flight=200, warm_calls=2_000, calls=5_000, processes=3)
-NEEDFUL: Final = Extent(names=NEEDED, cases=_GETS + _REFUSED, rounds=5, warm_calls=10_000, calls=50_000, processes=7)
+NEEDFUL: Final = Extent(
+    names=NEEDED,
+    timed=_GETS + _REFUSED,
+    counted=_GETS + _REFUSED,
+    rounds=5,
+    warm_calls=10_000,
+    calls=50_000,
+    processes=7,
+)
 
 
 def count(figures: Figures, extent: Extent) -> Figures:
@@ -58,13 +66,13 @@ def count(figures: Figures, extent: Extent) -> Figures:
     if not can_count():
         print("valgrind is not here: no instructions are counted")
         return figures
-    wanted = {name: _GETS if ADAPTERS[name].slow else extent.cases for name in extent.names}
+    wanted = {name: _GETS if ADAPTERS[name].slow else extent.counted for name in extent.names}
     return replace(figures, instructions=by_case(count_all(wanted)))
 
 
 def time(figures: Figures, extent: Extent) -> Figures:
     """Add CPU time per call."""
-    return replace(figures, rounds=extent.rounds, cpu=take_turns(extent.names, extent.cases, extent.rounds))
+    return replace(figures, rounds=extent.rounds, cpu=take_turns(extent.names, extent.timed, extent.rounds))
 
 
 def weigh(figures: Figures, extent: Extent) -> Figures:

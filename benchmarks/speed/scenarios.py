@@ -4,6 +4,7 @@ The 422 is a Finix error as its error codes page shows them: vnd.error with ``lo
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -13,6 +14,9 @@ ORDER: Final = {"amount": 1000, "currency": "USD", "merchant": "MU1", "source": 
 KEY_HEADER: Final = "Idempotency-Key"
 KEY_FIELD: Final = "idempotency_id"
 """Where FINIX wants the key."""
+
+CREDENTIALS: Final = {"Authorization": "Basic VVMxOnNlY3JldA=="}
+"""The headers of a session as nearly every service has one."""
 
 AGAIN: Final = 503
 """The status that every client here sends again after."""
@@ -55,6 +59,8 @@ class Scenario:
     """What the caller gets in the end."""
 
     body: bytes
+    timed: bool = True
+    """Whether it is measured in CPU time too, and with many in flight; else instructions are counted, with one."""
 
 
 SCENARIOS: Final = {
@@ -92,6 +98,15 @@ SCENARIOS: Final = {
             status=422,
             body=json.dumps(_REFUSAL).encode(),
         ),
+        Scenario(
+            name="authorized",
+            title="GET, session with Authorization",
+            method="GET",
+            path="/accounts/AC2",
+            status=200,
+            body=json.dumps(_RESOURCE).encode(),
+            timed=False,
+        ),
     )
 }
 
@@ -102,3 +117,11 @@ Case: TypeAlias = tuple[str, int]
 """Scenario, and calls in flight at once."""
 
 IN_FLIGHT: Final = (1, 64)
+TIMED: Final[Sequence[Case]] = tuple((each.name, at) for each in SCENARIOS.values() if each.timed for at in IN_FLIGHT)
+"""The cases that are measured in CPU time."""
+
+COUNTED: Final[Sequence[Case]] = (
+    *TIMED,
+    *((each.name, IN_FLIGHT[0]) for each in SCENARIOS.values() if not each.timed),
+)
+"""Those whose instructions are counted."""

@@ -10,9 +10,8 @@ from benchmarks.speed.adapters import ADAPTERS, BARE
 from benchmarks.speed.bars import ratio_of, verdicts
 from benchmarks.speed.figures import Figures, key_of
 from benchmarks.speed.memory import CALLS_IN_FLIGHT
-from benchmarks.speed.scenarios import IN_FLIGHT, SCENARIOS, Case
+from benchmarks.speed.scenarios import COUNTED, IN_FLIGHT, SCENARIOS, TIMED, Case
 
-_CASES: Final[Sequence[Case]] = tuple((name, at) for name in SCENARIOS for at in IN_FLIGHT)
 _NONE: Final = ""
 
 
@@ -55,7 +54,7 @@ def judged(figures: Figures) -> str:
 def readme(figures: Figures) -> str:
     """Write the README's table."""
     first, many = ((("get", at)) for at in IN_FLIGHT)
-    others = [(name, IN_FLIGHT[0]) for name in SCENARIOS if name != "get"]
+    others = [(name, at) for name, at in _counted_cases(figures) if name != "get" and at == IN_FLIGHT[0]]
     head = ["client", *(f"GET, {at} in flight" for at in IN_FLIGHT), *(SCENARIOS[name].title for name, _ in others)]
     head += [f"CPU time: GET, {at} in flight" for at in IN_FLIGHT]
     rows = []
@@ -99,25 +98,30 @@ def _measured(figures: Figures) -> Iterator[str]:
     return (name for name in ADAPTERS if name in found)
 
 
-def _head() -> list[str]:
-    return ["client", *(f"{SCENARIOS[name].title}, {at}" for name, at in _CASES)]
+def _counted_cases(figures: Figures) -> list[Case]:
+    """Leave out what nobody was counted in: ``--check`` and older figures do without some cases."""
+    return [case for case in COUNTED if key_of(case) in figures.instructions or case in TIMED]
+
+
+def _head(cases: Sequence[Case]) -> list[str]:
+    return ["client", *(f"{SCENARIOS[name].title}, {at}" for name, at in cases)]
 
 
 def _counted(figures: Figures) -> str:
-    rows = []
+    rows, cases = [], _counted_cases(figures)
     for name in _measured(figures):
-        cells = [_counted_ratio(figures, case, name) for case in _CASES]
+        cells = [_counted_ratio(figures, case, name) for case in cases]
         if name == BARE:
-            cells = [_thousands(figures.instructions.get(key_of(case), {}).get(name)) for case in _CASES]
+            cells = [_thousands(figures.instructions.get(key_of(case), {}).get(name)) for case in cases]
         rows.append([ADAPTERS[name].title, *cells])
-    return table(_head(), *rows)
+    return table(_head(cases), *rows)
 
 
 def _timed(figures: Figures) -> str:
     rows = []
     for name in _measured(figures):
         cells = []
-        for case in _CASES:
+        for case in TIMED:
             turns = figures.cpu.get(key_of(case), {}).get(name)
             if turns is None:
                 cells.append(_NONE)
@@ -126,7 +130,7 @@ def _timed(figures: Figures) -> str:
             else:
                 cells.append(f"{turns.ratio:.2f} ({turns.least:.2f} to {turns.most:.2f})")
         rows.append([ADAPTERS[name].title, *cells])
-    return table(_head(), *rows)
+    return table(_head(TIMED), *rows)
 
 
 def _memory(figures: Figures) -> str:

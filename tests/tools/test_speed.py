@@ -18,10 +18,10 @@ from benchmarks.speed.adapters import ADAPTERS, BARE, Adapter
 from benchmarks.speed.adapters.calls import by_hand, calls_of
 from benchmarks.speed.adapters.plain import fetching, submitting
 from benchmarks.speed.bars import verdicts
-from benchmarks.speed.figures import JSON, Figures, Growth, Imports, InFlight, Ratio, by_case, ratios
+from benchmarks.speed.figures import JSON, Figures, Growth, Imports, InFlight, Ratio, by_case, key_of, ratios
 from benchmarks.speed.memory import growth, in_flight
 from benchmarks.speed.rounds import take_turns
-from benchmarks.speed.scenarios import AGAIN, CALLS_PER_FAILURE, KEY_FIELD, ORDER, SCENARIOS
+from benchmarks.speed.scenarios import AGAIN, CALLS_PER_FAILURE, CREDENTIALS, KEY_FIELD, ORDER, SCENARIOS, TIMED
 from benchmarks.speed.server import serving
 from benchmarks.speed.worker import Stretch, Worker, command_for, make_calls, opened
 from tests.support import Peer, answer, run
@@ -64,18 +64,19 @@ def test_every_client_sends_the_same_requests(name: str) -> None:
 
     async def scenario() -> Peer:
         async with Peer(answer(200)) as peer, adapter.opener()(peer.url, 10) as sends:
-            for send in ("get", "post", "flaky", "refused"):
-                await sends[send]()
+            for each in SCENARIOS:
+                await sends[each]()
         return peer
 
     peer = run(scenario())
-    _, charge, _, transfer = peer.seen
+    plain, charge, _, transfer, authorized = peer.seen
     order = transfer.document
     made = order.pop(KEY_FIELD)
 
     assert peer.lines == [f"{each.method} {each.path}" for each in SCENARIOS.values()]
     assert (charge.document, len(charge.headers["idempotency-key"])) == (ORDER, 36)
     assert (order, len(made)) == (ORDER, 36)
+    assert ("authorization" in plain.headers, authorized.headers["authorization"]) == (False, *CREDENTIALS.values())
 
 
 def test_every_tenth_call_meets_one_failure(url: str) -> None:
@@ -91,7 +92,7 @@ def test_every_tenth_call_meets_one_failure(url: str) -> None:
                 seen.append(answer[0])
                 return answer
 
-            send = calls_of(fetch, submitting(session.post), url, retrying=by_hand(watched))["flaky"]
+            send = calls_of(fetch, submitting(session.post), url, authorized=fetch, retrying=by_hand(watched))["flaky"]
             return seen, [await send() for _ in range(2 * CALLS_PER_FAILURE)]
 
     seen, answers = run(scenario())
@@ -268,5 +269,5 @@ def test_the_kept_figures_are_of_every_client_and_case() -> None:
     gets = {f"get/{at}" for at in (1, 64)}
     cases: Mapping[str, set[str]] = {name: set(found) for name, found in kept.cpu.items()}
 
-    assert cases == {f"{scenario}/{at}": set(ADAPTERS) for scenario in SCENARIOS for at in (1, 64)}
+    assert cases == {key_of(case): set(ADAPTERS) for case in TIMED}
     assert {case for case, found in kept.instructions.items() if set(found) == set(ADAPTERS)} == gets

@@ -8,13 +8,14 @@ from benchmarks.speed.adapters import Fetch, Send, Sends, Submit
 from benchmarks.speed.scenarios import AGAIN, ATTEMPTS, CALLS_PER_FAILURE, HELD, KEY_FIELD, KEY_HEADER, ORDER, SCENARIOS
 
 
-def calls_of(fetch: Fetch, submit: Submit, url: str, *, retrying: Fetch | None = None) -> Sends:
+def calls_of(fetch: Fetch, submit: Submit, url: str, *, authorized: Fetch, retrying: Fetch | None = None) -> Sends:
     """Make the calls of all scenarios.
 
     Args:
         fetch: Sends a GET.
         submit: Sends a POST.
         url: The server's address.
+        authorized: Sends a GET through a session that has ``CREDENTIALS``.
         retrying: Sends a GET, and again after a 503, where ``fetch`` does not.
     """
     charges, transfers = (f"{url}{SCENARIOS[name].path}" for name in ("post", "refused"))
@@ -30,6 +31,7 @@ def calls_of(fetch: Fetch, submit: Submit, url: str, *, retrying: Fetch | None =
         "post": charge,
         "flaky": _flaky(retrying or fetch, f"{url}{SCENARIOS['flaky'].path}"),
         "refused": transfer,
+        "authorized": partial(authorized, f"{url}{SCENARIOS['authorized'].path}"),
         "held": partial(fetch, f"{url}{HELD}"),
     }
 

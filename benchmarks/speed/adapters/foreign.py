@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx
 from benchmarks.speed.adapters import Fetch, Sends, Submit
 from benchmarks.speed.adapters.calls import by_hand, calls_of
-from benchmarks.speed.scenarios import ATTEMPTS
+from benchmarks.speed.scenarios import ATTEMPTS, CREDENTIALS
 
 _TIMEOUT: Final = httpx.Timeout(300.0)
 
@@ -36,9 +36,12 @@ def _submitting(client: httpx.AsyncClient) -> Submit:
 @asynccontextmanager
 async def bare(url: str, limit: int) -> AsyncIterator[Sends]:
     """Open a plain client; only the flaky scenario has a loop."""
-    async with httpx.AsyncClient(limits=_limits(limit), timeout=_TIMEOUT) as client:
-        fetch = _fetching(client)
-        yield calls_of(fetch, _submitting(client), url, retrying=by_hand(fetch))
+    async with (
+        httpx.AsyncClient(limits=_limits(limit), timeout=_TIMEOUT) as client,
+        httpx.AsyncClient(limits=_limits(limit), timeout=_TIMEOUT, headers=CREDENTIALS) as authorized,
+    ):
+        fetch, signed = _fetching(client), _fetching(authorized)
+        yield calls_of(fetch, _submitting(client), url, authorized=signed, retrying=by_hand(fetch))
 
 
 @asynccontextmanager
@@ -48,5 +51,8 @@ async def retrying(url: str, limit: int) -> AsyncIterator[Sends]:
 
     inner = httpx.AsyncHTTPTransport(limits=_limits(limit))
     transport = RetryTransport(transport=inner, retry=Retry(total=ATTEMPTS - 1, backoff_factor=0.0))
-    async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT) as client:
-        yield calls_of(_fetching(client), _submitting(client), url)
+    async with (
+        httpx.AsyncClient(transport=transport, timeout=_TIMEOUT) as client,
+        httpx.AsyncClient(transport=transport, timeout=_TIMEOUT, headers=CREDENTIALS) as authorized,
+    ):
+        yield calls_of(_fetching(client), _submitting(client), url, authorized=_fetching(authorized))

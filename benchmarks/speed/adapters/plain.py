@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 import aiohttp
 from benchmarks.speed.adapters import Fetch, Send, Sends, Submit
 from benchmarks.speed.adapters.calls import by_hand, calls_of
-from benchmarks.speed.scenarios import SCENARIOS
+from benchmarks.speed.scenarios import CREDENTIALS, SCENARIOS
 
 Request: TypeAlias = Callable[..., AbstractAsyncContextManager[aiohttp.ClientResponse]]
+Sessions: TypeAlias = tuple[aiohttp.ClientSession, aiohttp.ClientSession]
+"""A plain one, and one with ``CREDENTIALS``."""
 
 
 def connector(limit: int) -> aiohttp.TCPConnector:
@@ -38,17 +40,29 @@ def submitting(post: Request) -> Submit:
     return submit
 
 
-def once_each(session: aiohttp.ClientSession, url: str) -> Sends:
-    """Make all calls through a plain session; only the flaky scenario has a loop."""
+@asynccontextmanager
+async def sessions(limit: int, *middlewares: aiohttp.ClientMiddlewareType) -> AsyncIterator[Sessions]:
+    """Open a plain session, and one with credentials."""
+    async with (
+        aiohttp.ClientSession(connector=connector(limit), middlewares=middlewares) as session,
+        aiohttp.ClientSession(connector=connector(limit), middlewares=middlewares, headers=CREDENTIALS) as authorized,
+    ):
+        yield session, authorized
+
+
+def once_each(opened: Sessions, url: str) -> Sends:
+    """Make all calls through plain sessions; only the flaky scenario has a loop."""
+    session, authorized = opened
     fetch = fetching(session.get)
-    return calls_of(fetch, submitting(session.post), url, retrying=by_hand(fetch))
+    post, signed = submitting(session.post), fetching(authorized.get)
+    return calls_of(fetch, post, url, authorized=signed, retrying=by_hand(fetch))
 
 
 @asynccontextmanager
 async def bare(url: str, limit: int) -> AsyncIterator[Sends]:
-    """Open a plain session."""
-    async with aiohttp.ClientSession(connector=connector(limit)) as session:
-        yield once_each(session, url)
+    """Open aiohttp by itself."""
+    async with sessions(limit) as opened:
+        yield once_each(opened, url)
 
 
 async def _pass(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -57,9 +71,9 @@ async def _pass(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 @asynccontextmanager
 async def passthrough(url: str, limit: int) -> AsyncIterator[Sends]:
-    """Open a session with a client middleware that does nothing."""
-    async with aiohttp.ClientSession(connector=connector(limit), middlewares=[_pass]) as session:
-        yield once_each(session, url)
+    """Open aiohttp with a client middleware that does nothing."""
+    async with sessions(limit, _pass) as opened:
+        yield once_each(opened, url)
 
 
 def _logged(send: Send, log: Any, method: str, path: str) -> Send:  # noqa: ANN401 - structlog loggers share no type

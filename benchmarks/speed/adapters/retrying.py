@@ -8,7 +8,7 @@ import aiohttp
 import backoff
 from benchmarks.speed.adapters import Sends, Submit
 from benchmarks.speed.adapters.calls import calls_of
-from benchmarks.speed.adapters.plain import connector, fetching, submitting
+from benchmarks.speed.adapters.plain import fetching, sessions, submitting
 from benchmarks.speed.scenarios import AGAIN, ATTEMPTS
 
 
@@ -31,10 +31,11 @@ def _raising(send: Submit) -> Submit:
 
 @asynccontextmanager
 async def decorated(url: str, limit: int, decorate: Callable[[Submit], Submit]) -> AsyncIterator[Sends]:
-    """Open a plain session, and put a decorator on what sends through it."""
-    async with aiohttp.ClientSession(connector=connector(limit)) as session:
-        fetch, submit = (decorate(_raising(send)) for send in (fetching(session.get), submitting(session.post)))
-        yield calls_of(fetch, submit, url)
+    """Open plain sessions, and put a decorator on what sends through them."""
+    async with sessions(limit) as (session, authorized):
+        sends = fetching(session.get), submitting(session.post), fetching(authorized.get)
+        fetch, submit, signed = (decorate(_raising(send)) for send in sends)
+        yield calls_of(fetch, submit, url, authorized=signed)
 
 
 @asynccontextmanager
@@ -52,7 +53,8 @@ async def with_aiohttp_retry(url: str, limit: int) -> AsyncIterator[Sends]:
 
     options = ListRetry(timeouts=[0.0] * (ATTEMPTS - 1))
     async with (
-        aiohttp.ClientSession(connector=connector(limit)) as session,
+        sessions(limit) as (session, authorized),
         RetryClient(client_session=session, retry_options=options) as client,
+        RetryClient(client_session=authorized, retry_options=options) as signed,
     ):
-        yield calls_of(fetching(client.get), submitting(client.post), url)
+        yield calls_of(fetching(client.get), submitting(client.post), url, authorized=fetching(signed.get))
