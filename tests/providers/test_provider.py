@@ -1,4 +1,7 @@
-from typing import Any
+import subprocess
+import sys
+from typing import Any, Final
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from holdfast.core.error_body import decode_errors
 from holdfast.core.idempotency import check_key
 from holdfast.providers import FIANT, FINIX, GENERIC, KeySlot, LookupTarget, Provider
-from holdfast.providers.provider import ANY, SAFE_METHODS, below, json_object, unversioned
+from holdfast.providers.provider import ANY, SAFE_METHODS, below, json_object, new_key, unversioned
 
 SHIPPED = (FINIX, FIANT, GENERIC)
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -99,6 +102,34 @@ def test_made_keys_fit_their_slot_and_are_never_the_same(provider: Provider) -> 
 
     assert len(makers) == len(provider.key_slots)
     assert len(set(keys)) == 500 * len(provider.key_slots)
+
+
+def test_a_made_key_is_a_random_uuid() -> None:
+    """A provider that validates its ids would refuse every charge whose key is not of the form it documents."""
+    made = [UUID(key) for key in (new_key() for _ in range(500))]
+
+    assert {(each.version, each.variant) for each in made} == {(4, RFC_4122)}
+    assert len(set(made)) == 500
+    assert {str(each)[19] for each in made} == set("89ab")
+
+
+FORKED: Final = """
+import os
+from holdfast.providers.provider import new_key
+
+new_key()
+child = os.fork()
+os.write(1, f"{new_key()}\\n".encode())
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_process_makes_keys_of_its_own() -> None:
+    """Two workers that were forked from one would send each other's keys, and one payment would pass for the other."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+
+    assert len(set(done.stdout.split())) == 2
 
 
 # Slots

@@ -6,6 +6,7 @@ chosen once, before the first attempt, and the same bytes go out on every attemp
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +28,8 @@ class KeyPlan(NamedTuple):
 
 
 NO_KEY: Final = KeyPlan()
+
+_compiled: Final = lru_cache(maxsize=256)(re.compile)
 
 
 def plan_key(
@@ -68,7 +71,8 @@ def check_key(key: object, slot: KeySlot) -> str:
     """
     if not isinstance(key, str):
         raise ValueError(f"an idempotency key must be a str, got {type(key).__name__}")  # noqa: TRY004 - a bad key, whatever is wrong with it
-    if not re.fullmatch(slot.pattern or HEADER_KEY_PATTERN, key):
+    pattern = _compiled(slot.pattern) if slot.pattern else HEADER_KEY_PATTERN
+    if pattern.fullmatch(key) is None:
         wanted = slot.pattern or "1 to 255 visible ASCII characters"
         raise ValueError(f"the idempotency key ({len(key)} characters) does not fit {wanted}")
     return key
@@ -98,7 +102,7 @@ def _present(slot: KeySlot, headers: Mapping[str, str], document: object) -> str
     if slot.json_field is not None and isinstance(document, Mapping):
         present: str | None = document.get(slot.json_field)
         return present
-    if slot.header is None:
+    if slot.header is None or not headers:
         return None
     wanted = slot.header.lower()
     return next((str(value) for name, value in headers.items() if name.lower() == wanted), None)

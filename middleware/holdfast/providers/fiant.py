@@ -7,7 +7,6 @@ Requests are signed over verb, body hash, date and path: sign in a client middle
 
 from typing import Final
 from urllib.parse import quote
-from uuid import uuid4
 
 from holdfast.outcome import Effect, Outcome
 from holdfast.providers.provider import (
@@ -18,6 +17,7 @@ from holdfast.providers.provider import (
     Provider,
     Rule,
     json_object,
+    new_key,
     unversioned,
 )
 
@@ -36,10 +36,6 @@ _BY_STATUS: Final = {
     "CANCELED": Finding(Effect.NONE, Outcome.PERMANENT_FAILURE, "canceled"),
 }
 """``status`` of TRANSACTION_STATUS (webhook definitions page). ``ERROR``, and any new word, settles nothing."""
-
-
-def _new_key() -> str:
-    return str(uuid4())
 
 
 def _path_for(target: LookupTarget) -> str | None:
@@ -73,9 +69,9 @@ FIANT: Final = Provider(
     ),
     key_slots=(
         KeySlot(
-            "POST", "/transactions/{kind}", header="x-pti-request-id", make_key=_new_key, pattern=REQUEST_ID_PATTERN
+            "POST", "/transactions/{kind}", header="x-pti-request-id", make_key=new_key, pattern=REQUEST_ID_PATTERN
         ),
-        KeySlot("POST", "/users/assessments", header="x-pti-request-id", make_key=_new_key, pattern=REQUEST_ID_PATTERN),
+        KeySlot("POST", "/users/assessments", header="x-pti-request-id", make_key=new_key, pattern=REQUEST_ID_PATTERN),
     ),
     key_words=("idempot", "request id", "request-id", "request_id", "requestid"),
     resend_methods=frozenset({"GET", "HEAD", "OPTIONS"}),

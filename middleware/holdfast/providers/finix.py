@@ -6,7 +6,6 @@ none. A decline creates a resource and is final. Only ``failure_code`` and codes
 
 from typing import Any, Final
 from urllib.parse import quote
-from uuid import uuid4
 
 from holdfast.outcome import Effect, Outcome
 from holdfast.policy import RateLimit
@@ -18,6 +17,7 @@ from holdfast.providers.provider import (
     Provider,
     Rule,
     json_object,
+    new_key,
     unversioned,
 )
 
@@ -38,10 +38,6 @@ _BY_STATE: Final = {
 
 _COLLECTIONS: Final = {"transfers": "transfers", "reversals": "transfers", "authorizations": "authorizations"}
 """Last segment of the endpoint to the collection that its resources are found in; a reversal is a transfer."""
-
-
-def _new_key() -> str:
-    return str(uuid4())
 
 
 def _path_for(target: LookupTarget) -> str | None:
@@ -98,9 +94,9 @@ FINIX: Final = Provider(
     ),
     # "Idempotent requests": POST transfers and authorizations; reversals since May 2023 (release notes).
     key_slots=(
-        KeySlot("POST", "/transfers", json_field="idempotency_id", make_key=_new_key),
-        KeySlot("POST", "/authorizations", json_field="idempotency_id", make_key=_new_key),
-        KeySlot("POST", "/transfers/{id}/reversals", json_field="idempotency_id", make_key=_new_key),
+        KeySlot("POST", "/transfers", json_field="idempotency_id", make_key=new_key),
+        KeySlot("POST", "/authorizations", json_field="idempotency_id", make_key=new_key),
+        KeySlot("POST", "/transfers/{id}/reversals", json_field="idempotency_id", make_key=new_key),
     ),
     # Capture, void and settlement close are PUT and unkeyed: they are not idempotent in RFC 9110's sense.
     resend_methods=frozenset({"GET", "HEAD", "OPTIONS"}),
