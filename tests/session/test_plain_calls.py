@@ -1,7 +1,7 @@
 """A plain success has no record until somebody asks for one: nobody who looks on, limits or reports can tell.
 
-Each test makes its call the plain way, which takes an address that was asked for before, and beside it the long way, in
-a session whose header keeps a guard on every request.
+Each test makes its call the plain way, which takes an address that was asked for before, with and without a header of
+the session's that has to stay at home, and beside them the long way, in a session where somebody looks on.
 """
 
 import asyncio
@@ -20,19 +20,21 @@ from holdfast.protocols import Answer, Fault, OriginLimits, Refused, Ticket
 from holdfast.report import Classification
 from holdfast.testing import RecordingSink
 
-WAYS: Final = ("plain", "long")
+WAYS: Final = ("plain", "secret", "long")
 
 
 def session_of(way: str, url: str, **options: Any) -> ResilientSession:
     """Open a session whose second request to an address goes this way."""
-    return ResilientSession(url, headers={"x-long": "1"} if way == "long" else None, **options)
+    headers = {"Authorization": "Bearer t"} if way == "secret" else None
+    watchers = [aiohttp.TraceConfig()] if way == "long" else None
+    return ResilientSession(url, headers=headers, trace_configs=watchers, **options)
 
 
 async def known(session: ResilientSession, url: str = "/") -> None:
     """Ask once, so that the same goes the plain way from now on."""
     async with session.get(url) as response:
         await response.read()
-    assert bool(session.headers) or ("get", url) in session._calls.reader._bare
+    assert bool(session.trace_configs) or ("get", url) in session._calls.reader._bare
 
 
 class Told(LocalLimits):
@@ -111,9 +113,9 @@ def test_the_limits_are_asked_and_told_the_same(script: str) -> None:
             unlike = {"call_id": "", "elapsed_s": 0.0, "host": "", "deadline_left_s": 0.0, "pause_s": 0.0}
             return limits.log, [(each.event, each.fields | unlike) for each in sink.events]
 
-    plain, long = (run_virtual(scenario(way)) for way in WAYS)
+    plain, secret, long = (run_virtual(scenario(way)) for way in WAYS)
 
-    assert plain == long
+    assert plain == secret == long
     assert len([each for each in plain[0] if each.startswith("enter")]) == len(
         [each for each in plain[0] if not each.startswith("enter")]
     )

@@ -1,5 +1,7 @@
 """The guard inside a genuine aiohttp session: one send per hop, and what it knows of it."""
 
+from typing import Any
+
 import aiohttp
 import pytest
 from tests.support import Behaviour, Peer, answer, drop, failure, refused_port, reset, run
@@ -70,6 +72,31 @@ def test_a_body_that_was_never_begun_is_proof() -> None:
 def test_without_a_body_there_is_no_proof(body: RequestBody | None) -> None:
     """A bodiless POST that was sent would be called unsent."""
     assert run(evidence(body, drop())) == (True, None)
+
+
+class Signing(aiohttp.ClientRequest):
+    """Puts a body of its own in the place of the one that it was given, at the last moment."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        await self.update_body(b"signed")
+        return await super().send(conn)
+
+
+@pytest.mark.parametrize(("request_class", "begun"), [(aiohttp.ClientRequest, True), (Signing, None)])
+def test_a_guard_with_nothing_to_hold_back_knows_whether_its_body_was_begun(
+    request_class: type[aiohttp.ClientRequest], *, begun: bool | None
+) -> None:
+    """A payment that was sent with another body than ours would be called unsent."""
+    body = body_from(b"x")
+    guard = SingleSend(Home(), body)
+    guard.holds_back = False
+
+    async def scenario() -> bool | None:
+        async with Peer(drop()) as peer, aiohttp.ClientSession(request_class=request_class) as client:
+            await failure(client.post(peer.url, data=body, middlewares=guard.around(())))
+            return guard.bytes_sent
+
+    assert run(scenario()) is begun
 
 
 def test_after_a_redirect_something_was_sent() -> None:

@@ -8,7 +8,7 @@ The wrapper also notes when writing begins. A request whose body was never begun
 announced length never arrived: that is proof that costs nothing, where aiohttp's trace hooks cost 17 % of a call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -31,8 +31,9 @@ class RequestBody(Payload):
 
     def __init__(self, source: Payload) -> None:
         """Wrap a payload; its headers, size and encoding stay as they are."""
-        super().__init__(None)
+        # Without Payload's own beginning, which makes headers that nobody would see: all that it sets is the source's.
         self._source = source
+        self._headers = source.headers
         self._rewinds = rewinds(source)
         self.writes: int = 0
         """How often writing it has begun."""
@@ -93,13 +94,13 @@ class RequestBody(Payload):
         self._begin(writer)
         await self._source.write(writer)
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the source, at most so many bytes."""
+    def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> Coroutine[Any, Any, None]:
+        """Write the source, at most so many bytes. Begins at once, with no coroutine around that of the source."""
         self._begin(writer)
-        await self._source.write_with_length(writer, content_length)
+        return self._source.write_with_length(writer, content_length)
 
     def _begin(self, writer: AbstractStreamWriter) -> None:
-        if not self.replayable:
+        if self.writes and not self._rewinds:
             raise ClientPayloadError("the request body is a stream that was sent already, and cannot be sent again")
         # The peer may have closed an idle connection a moment before. aiohttp finds that out with the first bytes, and
         # then sends none of them; found out here, the source is untouched, and the attempt is known not to have left.

@@ -112,15 +112,20 @@ class Calls:
         if bare is None or task is None or call is None:
             return await self._make(shown, name, method, url, {})
         asked, in_flight = bare.asked, runtime.in_flight
+        exchange = self.reader.new_exchange(bare) if bare.has_secrets else None
         in_flight.begin(call, task)
         try:
             timer = AttemptTimer(bare.line, task)
+            ended: aiohttp.ClientResponse | BaseException
             try:
-                ended: aiohttp.ClientResponse | BaseException = await asked.sent(asked.options, bare.limits)
+                if exchange is None:
+                    ended = await asked.sent(asked.options, bare.limits)
+                else:
+                    ended = await exchange.sent_first(bare.limits)
             except BaseException as error:  # noqa: BLE001 - the drive raises what is not its own
                 ended = error
             if not _is_plain(ended):
-                exchange = self.reader.new_exchange(bare)
+                exchange = exchange or self.reader.new_exchange(bare)
                 exchange.task = task
                 exchange.take_over(timer, ended)
                 del ended  # an error would hold itself, by way of its traceback

@@ -19,7 +19,7 @@ _OF_THE_BODY: Final = (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, hdrs.TRANSFER_E
 class Home:
     """Where a call came from, and what stays there. Confined to one event loop."""
 
-    __slots__ = ("_abroad", "_authorization", "_body_may_leave", "_body_stayed", "_secret_headers", "_url")
+    __slots__ = ("_authorization", "_body_may_leave", "_secret_headers", "_url", "body_dropped", "key_dropped")
 
     def __init__(self, secret_headers: frozenset[str] = SECRET_HEADERS, *, body_may_leave: bool = False) -> None:
         """Set out.
@@ -32,33 +32,26 @@ class Home:
         self._body_may_leave = body_may_leave
         self._url: URL | None = None
         self._authorization: str | None = None
-        self._abroad = False
-        self._body_stayed = False
-
-    @property
-    def key_dropped(self) -> bool:
+        self.key_dropped: bool = False
         """Whether a hop went to another origin, without the key."""
-        return self._abroad
 
-    @property
-    def body_dropped(self) -> bool:
+        self.body_dropped: bool = False
         """Whether a hop that was to repeat the request went to another origin, without the body."""
-        return self._body_stayed
 
     def begin_anew(self) -> None:
         """Start from home again: the next hop is the first one of a new attempt."""
-        self._abroad = self._body_stayed = False
+        self.key_dropped = self.body_dropped = False
 
-    async def see_off(self, request: ClientRequest) -> None:
-        """Take out of one hop's request what must stay at home."""
+    def is_left_by(self, request: ClientRequest) -> bool:
+        """Say whether a hop goes, or went before, to another origin, so that its request has to be stripped."""
         if self._url is None:
             self._url, self._authorization = request.url, request.headers.get(hdrs.AUTHORIZATION)
-            return
-        self._abroad = self._abroad or _origin(self._url) != _origin(request.url)
-        if self._abroad:
-            await self._strip(request)
+            return False
+        self.key_dropped = self.key_dropped or _origin(self._url) != _origin(request.url)
+        return self.key_dropped
 
-    async def _strip(self, request: ClientRequest) -> None:
+    async def strip(self, request: ClientRequest) -> None:
+        """Take out of one hop's request what must stay at home."""
         for name in [name for name in request.headers if name.lower() in self._secret_headers]:
             del request.headers[name]
         if request.headers.get(hdrs.AUTHORIZATION) == self._authorization:  # the session's, which aiohttp put back
@@ -66,7 +59,7 @@ class Home:
         _send_cookies_of_the_jar_only(request)
         if self._body_may_leave or not _has_body(request):
             return
-        self._body_stayed = True
+        self.body_dropped = True
         await _drop_body(request)
 
 

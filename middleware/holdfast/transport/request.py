@@ -24,10 +24,13 @@ from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
 from holdfast.transport.body import RequestBody, body_from, json_body
 from holdfast.transport.home import SECRET_HEADERS, Home
-from holdfast.transport.inherited import inherited_headers
+from holdfast.transport.inherited import InheritedHeaders, inherited_headers
 from holdfast.transport.method import is_as_shipped
 from holdfast.transport.session_exchange import Asked, SessionExchange, TimeLimits
 from holdfast.transport.timers import Line, Lines
+
+_TYPED: Final = frozenset({"policy", "operation", "reconcile"})
+"""Keywords of ours that must be of a type of ours."""
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _PLACES_KEPT: Final = 1024
@@ -62,6 +65,9 @@ class Bare(NamedTuple):
     policy: Policy
     deadline_s: float
     origin: str
+    has_secrets: bool
+    """Whether the session adds to it what must not reach another origin, or the address holds it."""
+
     new_call: Callable[[float], Call]
     """Makes the record of one that began at that moment."""
 
@@ -109,6 +115,8 @@ class RequestReader:
         self._limits = TimeLimits(client.timeout)
         self._default_headers = client.headers
         self._watchers = (getattr(client, "_middlewares", ()), getattr(client, "trace_configs", ()))
+        # aiohttp has no public way to the bytes serializer, which is new in 3.14.
+        self._dumps = getattr(client, "_json_serialize_bytes", None) or client.json_serialize
         self._bare: dict[tuple[str, StrOrURL], Bare] = {}
         self.reads_bodies: bool = provider.read_body if policy.read_body is None else policy.read_body
         """Whether a success counts only once its body has been read."""
@@ -143,18 +151,24 @@ class RequestReader:
         return bare.new_call(started), self.new_exchange(bare), None, False
 
     def new_exchange(self, bare: Bare) -> SessionExchange:
-        """Give what sends it."""
-        return SessionExchange(bare.asked, self.reads_bodies, self._key_headers)
+        """Give what sends it; under a guard where something of it must stay at home, and it may be led away."""
+        exchange = SessionExchange(bare.asked, self.reads_bodies, self._key_headers)
+        if bare.has_secrets and bare.asked.options.get("allow_redirects", True):
+            exchange.home, exchange.holds_back = self._home(bare.policy), False
+        return exchange
 
     def _read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Reading:
-        place, bound = self._place(url), binding()
+        bound = binding()
+        place = self._place(url)
         slot = self._provider.slot_for(method, place.path)
         is_bare = not options and method in SAFE_METHODS and (slot is None or slot.make_key is None)
-        policy = _taken(options, "policy", Policy) or self._policy
+        policy, operation, own_lookup = self._policy, None, None
+        if not _TYPED.isdisjoint(options):
+            policy = _taken(options, "policy", Policy) or policy
+            operation = _taken(options, "operation", str)
+            own_lookup = _taken(options, "reconcile", Lookup)
         timeout = options.pop("timeout", sentinel)
         limits = self._client.timeout if timeout is sentinel else _client_timeout(timeout)
-        operation = _taken(options, "operation", str)
-        own_lookup = _taken(options, "reconcile", Lookup)
         raise_for_status = options.pop("raise_for_status", None)
         key_given = options.pop("idempotency_key", None)
         if options.get("headers"):
@@ -164,7 +178,9 @@ class RequestReader:
         document = self._document(slot, options)
         key = self._key(slot, method, place.path, key_given, document, options)
         if key.header is not None:
-            options["headers"] = _with_header(options.get("headers"), key.header, key.key)
+            headers = options.get("headers") or CIMultiDict()  # our copy, if any were given
+            headers[key.header] = key.key
+            options["headers"] = headers
         body = self._body(options, key)
         if policy.expect_continue and key.key is None and body is not None and method not in SAFE_METHODS:
             options.setdefault("expect100", True)
@@ -172,7 +188,9 @@ class RequestReader:
         if is_bare:
             self._note_bare(asked, place)
         started = self._now()  # when a large body is written
-        deadline = inherited_deadline(deadline_after(started, policy.deadline), started)
+        deadline = deadline_after(started, policy.deadline)
+        if bound is not None:
+            deadline = inherited_deadline(deadline, started)
         call = Call(method, place.address, self._provider, policy, deadline, started, asked.usual_s)
         call.operation = None if operation is None else clean(operation)
         call.key, call.base_path = key, self.base_path
@@ -189,26 +207,32 @@ class RequestReader:
     def known_bare(self, name: str, url: StrOrURL) -> Bare | None:
         """Give a bare request that was made before, where nothing that was looked at then may have changed."""
         middlewares, traces = self._watchers
-        if middlewares or traces or self._default_headers or binding() or not is_as_shipped(self._client, name):
+        if middlewares or traces or binding() or not is_as_shipped(self._client, name):
             return None
         try:
-            return self._bare.get((name, url))
+            bare = self._bare.get((name, url))
         except TypeError:
             return None
+        return None if bare is None or (self._default_headers and not bare.has_secrets) else bare
 
     def _note_bare(self, asked: Asked, place: _Place) -> None:
-        """Keep a bare request, where it needs no guard: nothing of it must stay at home, or could take effect there."""
-        secret = self._default_headers or self._client.auth or place.has_user
+        """Keep a bare request, of which nothing is different next time but the credentials, which aiohttp adds."""
         line = asked.line if asked.limits is self._limits and asked.name != "request" else None
-        if secret or line is None or not self._sends_once or place is _NOWHERE:
+        if line is None or not self._sends_once or place is _NOWHERE:
             return
         if len(self._bare) >= _PLACES_KEPT:
             self._bare.clear()
         policy, deadline = self._policy, deadline_after(0.0, self._policy.deadline)
-        limits = asked.limits.without_total(deadline.limits(0.0, asked.usual_s).connect_s)
-        new_call = partial(_bare_call, asked, place.address, self._provider, policy, self.base_path)
-        origin = origin_of(place.address)
-        self._bare[asked.name, asked.url] = Bare(asked, line, limits, policy, deadline, origin, new_call)
+        self._bare[asked.name, asked.url] = Bare(
+            asked=asked,
+            line=line,
+            limits=asked.limits.without_total(deadline.limits(0.0, asked.usual_s).connect_s),
+            policy=policy,
+            deadline_s=deadline,
+            origin=origin_of(place.address),
+            has_secrets=bool(self._default_headers or self._client.auth or place.has_user),
+            new_call=partial(_bare_call, asked, place.address, self._provider, policy, self.base_path),
+        )
 
     def _asked(
         self,
@@ -246,15 +270,19 @@ class RequestReader:
 
     def _guarded(self, asked: Asked, policy: Policy, body: RequestBody | None) -> SessionExchange:
         """See that each attempt goes out once, and that what is secret stays at home."""
-        given = asked.options.get("headers") or {}
-        inherited = inherited_headers(given, self._client.headers, self._key_headers)
-        secret = self._secret_headers if inherited is None else self._secret_headers | inherited.names
         read_body = self._provider.read_body if policy.read_body is None else policy.read_body
         exchange = SessionExchange(asked, read_body, self._key_headers)
-        exchange.body, exchange.inherited = body, inherited
-        exchange.home = Home(secret, body_may_leave=policy.redirect_body)
-        exchange.holds_back = not asked.is_shown()
+        exchange.body = body
+        if binding() is not None:
+            given = asked.options.get("headers") or {}
+            exchange.inherited = inherited_headers(given, self._default_headers, self._key_headers)
+        exchange.home = self._home(policy, exchange.inherited)
+        exchange.holds_back = not (self._sends_once or asked.is_shown())
         return exchange
+
+    def _home(self, policy: Policy, inherited: InheritedHeaders | None = None) -> Home:
+        secret = self._secret_headers if inherited is None else self._secret_headers | inherited.names
+        return Home(secret, body_may_leave=True) if policy.redirect_body else Home(secret)
 
     def _place(self, url: StrOrURL) -> _Place:
         try:
@@ -302,7 +330,7 @@ class RequestReader:
     ) -> KeyPlan:
         if slot is None and method in SAFE_METHODS:
             return NO_KEY
-        editable = isinstance(options.get("json"), Mapping)
+        editable = slot is not None and slot.json_field is not None and isinstance(options.get("json"), Mapping)
         headers: Mapping[str, str] = options.get("headers") or {}
         try:
             return plan_key(slot, given=given, headers=headers, document=document, editable=editable)
@@ -320,9 +348,7 @@ class RequestReader:
             raise ValueError("data and json parameters can not be used at the same time")
         if key.json_field is not None and key.key is not None:
             json = with_json_field(json, key.json_field, key.key)
-        # aiohttp has no public way to the bytes serializer, which is new in 3.14.
-        dumps_bytes = getattr(self._client, "_json_serialize_bytes", None)
-        return json_body(json, dumps_bytes or self._client.json_serialize)
+        return json_body(json, self._dumps)
 
 
 def _bare_call(asked: Asked, address: str, provider: Provider, policy: Policy, base_path: str, started: float) -> Call:
@@ -346,9 +372,9 @@ def exceeds(limits: aiohttp.ClientTimeout, seconds: float) -> bool:
 
 
 def _object_sent(document: object, body: RequestBody | None) -> Mapping[str, Any] | None:
-    if isinstance(document, Mapping):
-        return document
-    return {} if body is None else None
+    if document is None:
+        return _NOTHING if body is None else None
+    return document if isinstance(document, Mapping) else {} if body is None else None
 
 
 def _taken(options: dict[str, Any], name: str, wanted: type[Any]) -> Any:  # noqa: ANN401 - what wanted says
@@ -356,12 +382,6 @@ def _taken(options: dict[str, Any], name: str, wanted: type[Any]) -> Any:  # noq
     if value is not None and not isinstance(value, wanted):
         raise TypeError(f"{name}= must be a {wanted.__name__}, got {type(value).__name__}")
     return value
-
-
-def _with_header(headers: Any, name: str, value: str | None) -> CIMultiDict[str]:  # noqa: ANN401 - LooseHeaders
-    extended = CIMultiDict(headers or ())
-    extended[name] = value or ""
-    return extended
 
 
 def _client_timeout(given: Any) -> aiohttp.ClientTimeout:  # noqa: ANN401 - number, value or None

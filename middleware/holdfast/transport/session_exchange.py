@@ -88,7 +88,7 @@ class Asked:
     def sent(self, options: dict[str, Any], limits: aiohttp.ClientTimeout) -> Awaitable[aiohttp.ClientResponse]:
         """Send it as ``get()`` and its like do, less they themselves: 3 % of a call."""
         send = self.client._request  # noqa: SLF001
-        if not options:  # spreading nothing would cost another half
+        if not options:  # spreading nothing would cost another half percent
             return send(self.method, self.url, timeout=limits, raise_for_status=False)
         return send(self.method, self.url, timeout=limits, raise_for_status=False, **options)
 
@@ -124,6 +124,12 @@ class SessionExchange(HttpExchange):
         self.read_body = read_body
         self.key_headers = key_headers
 
+    def sent_first(self, limits: aiohttp.ClientTimeout) -> Awaitable[aiohttp.ClientResponse]:
+        """Make a send that ``take_over`` has be the first attempt, where it does not come to a plain success."""
+        guard = self._guard = self._new_guard()
+        asked = self.asked
+        return asked.sent(asked.options if guard is None else self._guarded(guard, asked.usual_s), limits)
+
     def take_over(self, timer: AttemptTimer, ended: aiohttp.ClientResponse | BaseException) -> None:
         """Have a send that was made already be the first attempt.
 
@@ -134,10 +140,14 @@ class SessionExchange(HttpExchange):
         self._timer, self._first = timer, ended
 
     def _new_guard(self) -> SingleSend | None:
+        if self._first is not None:
+            return self._guard  # that of the send that was made
         if self.home is None:
             return None
         self.home.begin_anew()
-        return SingleSend(self.home, self.body, holds_back=self.holds_back)
+        guard = SingleSend(self.home, self.body)
+        guard.holds_back = self.holds_back
+        return guard
 
     def _send(self, guard: SingleSend | None, total_s: float, connect_s: float) -> Awaitable[aiohttp.ClientResponse]:
         if self._first is not None:
@@ -164,7 +174,10 @@ class SessionExchange(HttpExchange):
 
     def _guarded(self, guard: SingleSend, total_s: float) -> dict[str, Any]:
         asked = self.asked
-        options = {**asked.options, "data": self.body, "middlewares": guard.around(asked.middlewares)}
+        options = asked.options.copy()
+        if self.body is not None:
+            options["data"] = self.body
+        options["middlewares"] = guard.around(asked.middlewares)
         # aiohttp refuses a tracker that has seen a request.
         asked.options.pop("upload_tracker", None)
         return self._with_inherited(options, total_s)
