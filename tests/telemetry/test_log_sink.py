@@ -3,8 +3,9 @@
 import io
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 import structlog
@@ -116,6 +117,138 @@ def test_bound_context_stands_in_the_line() -> None:
     run(scenario())
 
     assert [line["request_id"] for line in lines_of(out.getvalue())] == ["inbound-1"]
+
+
+OVER_LOGGING: Final[dict[str, Any]] = {
+    "processors": [structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+    "wrapper_class": structlog.stdlib.BoundLogger,
+    "logger_factory": structlog.stdlib.LoggerFactory(),
+}
+
+
+def turn_logging(level: int) -> None:
+    """Change the level of the standard logger."""
+    logging.getLogger("holdfast").setLevel(level)
+
+
+def turn_structlog(level: int) -> None:
+    """Change the level by configuring structlog anew."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
+def turn_subclass(level: int) -> None:
+    """Change it likewise, to a class of the application's own."""
+
+    class Own(structlog.make_filtering_bound_logger(level)):  # type: ignore[misc]
+        pass
+
+    structlog.configure(wrapper_class=Own)
+
+
+@pytest.mark.parametrize(
+    ("configured", "given", "turn"),
+    [
+        (None, None, turn_logging),
+        (None, logging.getLogger("holdfast"), turn_logging),
+        ({**OVER_LOGGING, "cache_logger_on_first_use": True}, None, turn_logging),
+        ({**OVER_LOGGING, "cache_logger_on_first_use": False}, None, turn_logging),
+        ({"cache_logger_on_first_use": False}, None, turn_structlog),
+        ({"cache_logger_on_first_use": False}, structlog.get_logger("holdfast"), turn_structlog),
+        ({"cache_logger_on_first_use": False}, None, turn_subclass),
+    ],
+    ids=["logging", "given", "kept over logging", "over logging", "structlog", "given proxy", "subclass"],
+)
+def test_a_level_that_is_changed_while_calls_are_made_is_obeyed(configured: Any, given: Any, turn: Any) -> None:
+    """An operator who turns debugging on in an incident would see nothing, or could not turn it off again."""
+    if configured is not None:
+        structlog.configure(**configured)
+    sink = LogSink(given)
+    wanted = []
+
+    for level in (logging.INFO, logging.DEBUG, logging.ERROR, logging.INFO):
+        turn(level)
+        wanted.append([sink.enabled(each) for each in (logging.DEBUG, logging.INFO, logging.ERROR)])
+    turn_logging(logging.NOTSET)
+
+    assert wanted == [[False, True, True], [True, True, True], [False, False, True], [False, True, True]]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_an_application_made_of_its_logger_is_asked_for_each_event(*, cached: bool) -> None:
+    """A logger that looks at what it is told, to drop or to change it, would be passed over."""
+    out = io.StringIO()
+
+    class Own(structlog.make_filtering_bound_logger(logging.INFO)):  # type: ignore[misc]
+        def info(self, event: str, **fields: Any) -> None:
+            super().info(event, told=sorted(fields)[:2])
+
+    configure(out, Own)
+    structlog.configure(cache_logger_on_first_use=cached)
+
+    run(make_calls(answer()))
+
+    (line,) = lines_of(out.getvalue())
+    assert line["told"] == ["attempts", "call_id"]
+
+
+class Shared(dict[str, Any]):
+    """What is bound to any logger is bound to all of them."""
+
+    bound: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *_: object, **new: Any) -> None:
+        self.bound.update(new)
+        super().__init__(self.bound)
+
+    def update(self, *others: Any, **new: Any) -> None:
+        self.bound.update(*others, **new)
+        super().update(self.bound)
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self.bound)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("context", [dict, OrderedDict, Shared])
+@pytest.mark.parametrize(
+    "wrapper",
+    [structlog.make_filtering_bound_logger(logging.INFO), structlog.stdlib.BoundLogger, structlog.BoundLogger],
+)
+def test_an_event_leaves_nothing_behind_in_the_logger(wrapper: Any, context: Any, *, cached: bool) -> None:
+    """The reason of one customer's payment would stand in the line of the next one's."""
+    out = io.StringIO()
+    configure(out, wrapper)
+    structlog.configure(cache_logger_on_first_use=cached, context_class=context)
+    logger = structlog.get_logger("holdfast").bind(service="x", provider="mine")
+    sink = LogSink(logger)
+
+    sink.emit("outbound.call", logging.INFO, {"provider": "any", "status": 400, "reason": "x"})
+    sink.emit("outbound.call", logging.INFO, {"status": 200, "provider": "any"})
+    logger.info("own")
+
+    Shared.bound.clear()
+    assert out.getvalue().splitlines() == [
+        '{"service": "x", "provider": "any", "status": 400, "reason": "x", "event": "outbound.call", "level": "info"}',
+        '{"service": "x", "provider": "any", "status": 200, "event": "outbound.call", "level": "info"}',
+        '{"service": "x", "provider": "mine", "event": "own", "level": "info"}',
+    ]
+
+
+def test_a_structlog_that_was_reset_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A test that puts structlog back would leave sessions behind that go on writing into its file."""
+    out = io.StringIO()
+    configure(out, structlog.make_filtering_bound_logger(logging.INFO))
+    structlog.configure(cache_logger_on_first_use=True)
+    sink = LogSink()
+    sink.enabled(logging.INFO)
+    sink.emit("outbound.call", logging.INFO, {"attempts": 1})
+
+    structlog.reset_defaults()
+    with caplog.at_level(logging.INFO, "holdfast"):
+        sink.emit("outbound.call", logging.INFO, {"attempts": 2})
+
+    assert [line["attempts"] for line in lines_of(out.getvalue())] == [1]
+    assert [record.getMessage() for record in caplog.records] == ["outbound.call attempts=2"]
 
 
 def test_capture_logs_works() -> None:
