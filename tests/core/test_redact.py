@@ -1,6 +1,10 @@
 import sys
 import time
+from collections import OrderedDict, UserDict
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -199,6 +203,72 @@ def test_only_listed_keys_leave_the_process() -> None:
     kept = allowed(fields)
 
     assert list(kept.items()) == [("event", "outbound.call"), ("status", 0), ("attempts", [])]
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(EVENT_KEYS)), st.none() | st.integers() | st.just([])),
+    st.dictionaries(ANY_TEXT, st.none() | st.integers(), max_size=2),
+)
+def test_every_field_is_judged_by_its_own_key_and_value(listed: dict[str, Any], others: dict[str, Any]) -> None:
+    """One field that may leave would take the others of its event along."""
+    fields = listed | others
+
+    kept = allowed(fields)
+
+    assert list(kept.items()) == [item for item in fields.items() if item[0] in EVENT_KEYS and item[1] is not None]
+
+
+class Lying(dict[str, Any]):
+    """Says of itself that it holds a status and no more."""
+
+    def keys(self) -> Any:
+        return {"status": 200}.keys()
+
+    def items(self) -> Any:
+        return {"status": 200}.items()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["status"])
+
+    def __len__(self) -> int:
+        return 1
+
+    def copy(self) -> "Lying":
+        return self
+
+
+class Named(str):
+    """A key of a class of its own."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        Lying({"body": "4111", "status": 200}),
+        OrderedDict({"body": "4111", "status": 200}),
+        UserDict({"body": "4111", "status": 200}),
+        MappingProxyType({"body": "4111", "status": 200}),
+        {Named("body"): "4111", "status": 200},
+        {"Status": 200, "status ": 200, "status": 200, "": 200},
+    ],
+    ids=["lying", "ordered", "user", "proxy", "key", "alike"],
+)
+def test_no_kind_of_mapping_gets_more_through(fields: Mapping[str, object]) -> None:
+    """What a mapping says of itself is not what a log line would be made of."""
+    kept = allowed(fields)
+
+    assert (type(kept), dict(kept)) == (dict, {"status": 200})
+
+
+def test_what_may_leave_is_a_copy() -> None:
+    """Whoever is handed an event could add to that of the next one after it was looked at."""
+    fields = {"status": 200}
+
+    allowed(fields)["body"] = "4111"
+
+    assert fields == {"status": 200}
 
 
 def test_the_allow_list_is_the_documented_one() -> None:

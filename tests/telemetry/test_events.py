@@ -9,10 +9,14 @@ from typing import Any, Final
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support import AT_ONCE, Behaviour, Peer, answer, cut, drop, hang, run, run_virtual, said
 
 from holdfast import CircuitOpenError, Policy, Provider, ResilientSession
 from holdfast.core.redact import EVENT_KEYS
+from holdfast.engine.events import lookup_ended
+from holdfast.engine.runtime import Runtime
 from holdfast.providers import FIANT, FINIX, GENERIC
 from holdfast.testing import RecordedEvent, RecordingSink
 
@@ -183,6 +187,74 @@ def test_a_sink_gets_a_copy_of_its_own() -> None:
     run(scenario())
 
     check(second)
+
+
+def test_what_is_not_on_the_list_reaches_no_sink() -> None:
+    """A field that somebody adds to an event, or to what he was handed, would stand in everybody's log."""
+
+    class Adding(RecordingSink):
+        def emit(self, event: str, level: int, fields: dict[str, Any]) -> None:
+            super().emit(event, level, dict(fields))
+            fields["message"] = "added"
+
+    first, second, third = Adding(), Adding(), RecordingSink()
+    runtime = Runtime(GENERIC, (first, second, third))
+
+    for fields in ({"status": 200, "body": "4111", "reason": None}, {"status": 200}):
+        runtime.emit(runtime.listeners(INFO), "outbound.call", INFO, fields)
+
+    for sink in (first, second, third):
+        assert sink.named("outbound.call") == [{"status": 200}] * 2
+
+
+@given(st.floats(0.0, 1e9))
+def test_seconds_are_told_to_the_millisecond(seconds: float) -> None:
+    """A column of numbers as long as a float's would be paid for in every line, and read by nobody."""
+    sink = RecordingSink()
+
+    lookup_ended(Runtime(GENERIC, (sink,)), {}, settled=False, elapsed_s=seconds)
+
+    (event,) = sink.named("outbound.reconcile")
+    assert event["elapsed_s"] == round(event["elapsed_s"], 3)
+    assert abs(event["elapsed_s"] - seconds) < 0.000501
+
+
+def test_the_keys_of_an_event_stand_in_one_order() -> None:
+    """Who reads many lines below each other would look for the same word in another place of each."""
+    decline = said(402, DECLINE, x_request_id="req-1")
+    script = [answer(503, retry_after="0"), decline]
+    options: dict[str, Any] = {"operation": "pay", "path": "/transfers", "json": {"idempotency_id": "mine"}}
+
+    sink = run(events_of(script, provider=FINIX, **options))
+
+    attempt = "call_id provider operation method host path attempt elapsed_s status outcome effect reason"
+    call = "call_id provider operation method host path attempts status outcome effect reason stop_reason"
+    assert [(event.event, " ".join(event.fields)) for event in sink.events] == [
+        ("outbound.attempt", f"{attempt} retry_after_s"),
+        ("outbound.retry", f"{attempt} retry_after_s pause_s deadline_left_s"),
+        ("outbound.attempt", f"{attempt} logref logrefs"),
+        (
+            "outbound.call",
+            f"{call} logref logrefs error_codes failure_code request_id idempotency_key elapsed_s deadline_left_s",
+        ),
+    ]
+
+
+def test_the_errors_of_a_call_are_those_of_its_last_answer_and_its_logrefs_all() -> None:
+    """Support would be quoted a code that the provider has since taken back, or not the first of its error ids."""
+    first = said(503, [{"logref": "L1", "code": "BUSY", "failure_code": "LATER"}, {"logref": "L2", "message": "m"}])
+    second = said(400, [{"logref": "L2", "code": "BAD"}, {"logref": "L3", "code": "BAD", "failure_code": "NEVER"}])
+
+    sink = run(events_of([first, second], method="GET"))
+
+    (event,) = sink.named("outbound.call")
+    told = {key: event[key] for key in ("logref", "logrefs", "error_codes", "failure_code")}
+    assert told == {
+        "logref": "L1",
+        "logrefs": ["L1", "L2", "L3"],
+        "error_codes": ["BAD"],
+        "failure_code": "NEVER",
+    }
 
 
 class Broken(RecordingSink):

@@ -165,7 +165,14 @@ def allowed(fields: Mapping[str, object]) -> dict[str, object]:
     Returns:
         The fields whose key is in ``EVENT_KEYS`` and whose value is not ``None``, in their order.
     """
-    return {key: value for key, value in fields.items() if key in EVENT_KEYS and value is not None}
+    kept = {**fields}  # a plain dict, so that what is looked at is what is handed on
+    if kept.keys() <= EVENT_KEYS:
+        for value in kept.values():
+            if value is None:
+                break
+        else:
+            return kept
+    return {key: value for key, value in kept.items() if key in EVENT_KEYS and value is not None}
 
 
 def _plain(value: object) -> str:

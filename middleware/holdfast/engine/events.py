@@ -24,8 +24,9 @@ _INFO: Final = logging.INFO
 _WARNING: Final = logging.WARNING
 _ERROR: Final = logging.ERROR
 
-_QUIET_STOPS: Final = frozenset({StopReason.SUCCEEDED, StopReason.RECONCILED})
-_LOUD_STOPS: Final = frozenset({StopReason.PERMANENT, StopReason.CONFLICT, StopReason.RECONCILED, StopReason.CANCELLED})
+# Tuples, which compare by identity first: to look a member up in a set costs more than a call of a function, too.
+_QUIET_STOPS: Final = (StopReason.SUCCEEDED, StopReason.RECONCILED)
+_LOUD_STOPS: Final = (StopReason.PERMANENT, StopReason.CONFLICT, StopReason.RECONCILED, StopReason.CANCELLED)
 
 
 def attempt_ended(runtime: Runtime, call: Call, attempt: Attempt) -> None:
@@ -40,7 +41,8 @@ def pause_begins(runtime: Runtime, call: Call, attempt: Attempt, now: float) -> 
     """Tell that a pause begins: warning."""
     if listeners := runtime.listeners(_WARNING):
         fields = _of_attempt(call, attempt)
-        fields["pause_s"] = _round(attempt.pause_s)
+        if (pause_s := attempt.pause_s) is not None:
+            fields["pause_s"] = _round(pause_s)
         fields["deadline_left_s"] = _round(call.deadline.left(now))
         runtime.emit(listeners, "outbound.retry", _WARNING, fields)
 
@@ -101,7 +103,7 @@ def describe_report(report: CallReport) -> dict[str, Any]:
 def _level_of(call: Call) -> int:
     if call.effect is _IN_DOUBT:
         return _ERROR
-    success, stop = call.outcome is _SUCCESS, call.stop_reason
+    stop, success = call.stop_reason, call.outcome is _SUCCESS
     if success and stop in _QUIET_STOPS and call.reason != "body_unreadable":
         return _INFO
     return _WARNING if success or stop in _LOUD_STOPS else _ERROR
@@ -109,14 +111,13 @@ def _level_of(call: Call) -> int:
 
 def _of_call(call: Call) -> dict[str, Any]:
     host, path = place_of(call.url)
-    return {
-        "call_id": call.call_id,
-        "provider": call.provider.name,
-        "operation": call.operation,
-        "method": call.method,
-        "host": host,
-        "path": path,
-    }
+    fields: dict[str, Any] = {"call_id": call.call_id, "provider": call.provider.name}
+    if (operation := call.operation) is not None:
+        fields["operation"] = operation
+    fields["method"] = call.method
+    fields["host"] = host
+    fields["path"] = path
+    return fields
 
 
 def _of_attempt(call: Call, attempt: Attempt) -> dict[str, Any]:
@@ -124,17 +125,22 @@ def _of_attempt(call: Call, attempt: Attempt) -> dict[str, Any]:
     fields = _of_call(call)
     fields["attempt"] = attempt.number
     fields["elapsed_s"] = _round(attempt.elapsed_s)
-    fields["error_type"] = attempt.error
+    if (error := attempt.error) is not None:
+        fields["error_type"] = error
     verdict = attempt.answer
     if verdict is None:
         return fields
-    fields["status"] = verdict.status
+    if (status := verdict.status) is not None:
+        fields["status"] = status
     fields["outcome"] = verdict.outcome._value_
     fields["effect"] = verdict.effect._value_
     fields["reason"] = verdict.reason
     if verdict.errors:
-        _tell_logrefs(fields, verdict.errors)
-    fields["retry_after_s"] = _round(verdict.retry_after)
+        logrefs: dict[str, None] = {}
+        _collect_logrefs(logrefs, verdict.errors)
+        _tell_logrefs(fields, logrefs)
+    if (retry_after := verdict.retry_after) is not None:
+        fields["retry_after_s"] = _round(retry_after)
     return fields
 
 
@@ -142,29 +148,56 @@ def _of_verdict(call: Call) -> dict[str, Any]:
     """Gather what the call says of itself; its report holds the same, and is built when somebody asks for it."""
     fields, attempts, errors = _of_call(call), call.attempts, call.errors
     fields["attempts"] = len(attempts)
-    fields["status"] = call.status
+    if (status := call.status) is not None:
+        fields["status"] = status
     fields["outcome"] = call.outcome._value_
     fields["effect"] = call.effect._value_
     fields["reason"] = call.reason
     fields["stop_reason"] = call.stop_reason._value_
     if errors:  # those of the last answer that had any: without them, no attempt had one
-        _tell_logrefs(fields, [error for attempt in attempts for error in attempt.verdict.errors])
-        fields["error_codes"] = list(dict.fromkeys([error.code for error in errors if error.code])) or None
-        fields["failure_code"] = next((error.failure_code for error in errors if error.failure_code), None)
-    fields["request_id"] = _request_id(call)
-    fields["idempotency_key"] = call.key.key
+        _tell_errors(fields, attempts, errors)
+    if (request_id := _request_id(call)) is not None:
+        fields["request_id"] = request_id
+    if (key := call.key.key) is not None:
+        fields["idempotency_key"] = key
     elapsed_s = call.elapsed_s
     fields["elapsed_s"] = _round(elapsed_s)
     fields["deadline_left_s"] = _round(call.deadline.left(call.started + elapsed_s))
-    fields["retry_after_s"] = _round(call.retry_after_s)
-    fields["error_type"] = attempts[-1].error if attempts else None
+    if (retry_after_s := call.retry_after_s) is not None:
+        fields["retry_after_s"] = _round(retry_after_s)
+    if attempts and (error := attempts[-1].error) is not None:
+        fields["error_type"] = error
     return fields
 
 
-def _tell_logrefs(fields: dict[str, Any], errors: Sequence[ErrorDetail]) -> None:
-    logrefs = list(dict.fromkeys([error.logref for error in errors if error.logref is not None]))
+def _tell_errors(fields: dict[str, Any], attempts: Sequence[Attempt], errors: Sequence[ErrorDetail]) -> None:
+    logrefs: dict[str, None] = {}  # a set that keeps its order
+    for attempt in attempts:
+        if (verdict := attempt.answer) is not None:
+            _collect_logrefs(logrefs, verdict.errors)
+    _tell_logrefs(fields, logrefs)
+    codes: dict[str, None] = {}
+    failure_code: str | None = None
+    for error in errors:
+        if error.code:
+            codes[error.code] = None
+        failure_code = failure_code or error.failure_code
+    if codes:
+        fields["error_codes"] = [*codes]
+    if failure_code:
+        fields["failure_code"] = failure_code
+
+
+def _collect_logrefs(logrefs: dict[str, None], errors: Sequence[ErrorDetail]) -> None:
+    for error in errors:
+        if error.logref is not None:
+            logrefs[error.logref] = None
+
+
+def _tell_logrefs(fields: dict[str, Any], logrefs: dict[str, None]) -> None:
     if logrefs:
-        fields["logref"], fields["logrefs"] = logrefs[0], logrefs
+        every = [*logrefs]
+        fields["logref"], fields["logrefs"] = every[0], every
 
 
 def _request_id(call: Call) -> str | None:
@@ -180,5 +213,6 @@ def _request_id(call: Call) -> str | None:
     return request_ids[-1] if request_ids else None
 
 
-def _round(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)
+def _round(seconds: float) -> float:
+    """Round to milliseconds. ``round(seconds, 3)`` writes the number out and reads it again."""
+    return (seconds * 1000.0 + 0.5) // 1.0 / 1000.0
