@@ -140,7 +140,8 @@ def turn_subclass(level: int) -> None:
     """Change it likewise, to a class of the application's own."""
 
     class Own(structlog.make_filtering_bound_logger(level)):  # type: ignore[misc]
-        pass
+        def is_enabled_for(self, wanted: int) -> bool:
+            return wanted >= level  # which structlog's own classes say since 25.1
 
     structlog.configure(wrapper_class=Own)
 
@@ -154,9 +155,14 @@ def turn_subclass(level: int) -> None:
         ({**OVER_LOGGING, "cache_logger_on_first_use": False}, None, turn_logging),
         ({"cache_logger_on_first_use": False}, None, turn_structlog),
         ({"cache_logger_on_first_use": False}, structlog.get_logger("holdfast"), turn_structlog),
+        (
+            {"cache_logger_on_first_use": True},
+            structlog.wrap_logger(None, cache_logger_on_first_use=False),
+            turn_structlog,
+        ),
         ({"cache_logger_on_first_use": False}, None, turn_subclass),
     ],
-    ids=["logging", "given", "kept over logging", "over logging", "structlog", "given proxy", "subclass"],
+    ids=["logging", "given", "kept over logging", "over logging", "structlog", "given proxy", "not kept", "subclass"],
 )
 def test_a_level_that_is_changed_while_calls_are_made_is_obeyed(configured: Any, given: Any, turn: Any) -> None:
     """An operator who turns debugging on in an incident would see nothing, or could not turn it off again."""
@@ -171,6 +177,22 @@ def test_a_level_that_is_changed_while_calls_are_made_is_obeyed(configured: Any,
     turn_logging(logging.NOTSET)
 
     assert wanted == [[False, True, True], [True, True, True], [False, False, True], [False, True, True]]
+
+
+def test_a_logger_that_structlog_keeps_is_kept_with_its_level() -> None:
+    """Our lines would follow another configuration than the application's own, which structlog no longer changes."""
+    out, other = io.StringIO(), io.StringIO()
+    configure(out, structlog.make_filtering_bound_logger(logging.INFO))
+    structlog.configure(cache_logger_on_first_use=True)
+    sink = LogSink()
+    before = sink.enabled(logging.INFO)
+
+    configure(other, structlog.make_filtering_bound_logger(logging.ERROR))
+    after = sink.enabled(logging.INFO)
+    sink.emit("outbound.call", logging.INFO, {"attempts": 1})
+
+    assert (before, after, other.getvalue()) == (True, True, "")
+    assert lines_of(out.getvalue()) == [{"attempts": 1, "event": "outbound.call", "level": "info"}]
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -166,7 +166,7 @@ def allowed(fields: Mapping[str, object]) -> dict[str, object]:
         The fields whose key is in ``EVENT_KEYS`` and whose value is not ``None``, in their order.
     """
     kept = {**fields}  # a plain dict, so that what is looked at is what is handed on
-    if kept.keys() <= EVENT_KEYS:
+    if EVENT_KEYS.issuperset(kept):
         for value in kept.values():
             if value is None:
                 break

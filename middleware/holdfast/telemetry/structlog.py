@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import structlog
+from structlog import get_context, is_configured  # bound here: the module's own __getattr__ makes each look-up dear
 
 _stdlib: Final = logging.getLogger("holdfast")
 _METHODS: Final = {
@@ -80,7 +81,7 @@ class LogSink:
 
     def emit(self, event: str, level: int, fields: dict[str, Any]) -> None:
         """Write one event."""
-        bound = self._bound if structlog.is_configured() else None
+        bound = self._bound if is_configured() else None
         if bound is None:
             logger = self._logger()
             if isinstance(logger, logging.Logger):
@@ -98,7 +99,7 @@ class LogSink:
     def _logger(self) -> Any:  # noqa: ANN401 - as above
         if self._given is not None:
             return self._given
-        return self._structlog if structlog.is_configured() else _stdlib
+        return self._structlog if is_configured() else _stdlib
 
     def _bound_of(self, logger: Any) -> Any:  # noqa: ANN401 - as above
         """Give the logger that a lazy one stands for, and keep it where structlog was told to keep it too."""
@@ -112,7 +113,7 @@ def _write(bound: Any, event: str, level: int, fields: dict[str, Any]) -> None: 
     if type(bound) in _PLAIN:
         # structlog packs and unpacks keywords on each of three floors, one by one; what is bound it copies whole.
         own = bound.bind()
-        context = structlog.get_context(own)
+        context = get_context(own)
         if type(context) is dict:  # another one may be shared with other loggers
             context.update(fields)
             own.log(level, event)
