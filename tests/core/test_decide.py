@@ -48,42 +48,42 @@ class CountingBudget:
 
 def permanent(situation: Situation) -> Situation:
     """Let the answer be final."""
-    return replace(situation, answer=replace(situation.answer, outcome=Outcome.PERMANENT_FAILURE))
+    return situation._replace(answer=replace(situation.answer, outcome=Outcome.PERMANENT_FAILURE))
 
 
 def unsafe(situation: Situation) -> Situation:
     """Let the attempt leave a doubt that a repetition would double."""
-    return replace(situation, answer=replace(situation.answer, effect=Effect.IN_DOUBT), may_repeat=False)
+    return situation._replace(answer=replace(situation.answer, effect=Effect.IN_DOUBT), may_repeat=False)
 
 
 def not_replayable(situation: Situation) -> Situation:
     """Let the body be a stream."""
-    return replace(situation, replayable=False)
+    return situation._replace(replayable=False)
 
 
 def exhausted(situation: Situation) -> Situation:
     """Let the attempt be the last one allowed."""
-    return replace(situation, attempt=4)
+    return situation._replace(attempt=4)
 
 
 def circuit_open(situation: Situation) -> Situation:
     """Let the origin be held to be down."""
-    return replace(situation, circuit_open=True)
+    return situation._replace(circuit_open=True)
 
 
 def told_to_wait_too_long(situation: Situation) -> Situation:
     """Let the server ask for an hour."""
-    return replace(situation, answer=replace(situation.answer, retry_after=3600.0))
+    return situation._replace(answer=replace(situation.answer, retry_after=3600.0))
 
 
 def out_of_time(situation: Situation) -> Situation:
     """Let the time left be shorter than any pause."""
-    return replace(situation, deadline=Deadline(situation.now))
+    return situation._replace(deadline=Deadline(situation.now))
 
 
 def out_of_budget(situation: Situation) -> Situation:
     """Let the bucket be empty."""
-    return replace(situation, budget=CountingBudget(0))
+    return situation._replace(budget=CountingBudget(0))
 
 
 IN_ORDER: Final[tuple[tuple[Change, StopReason], ...]] = (
@@ -160,7 +160,7 @@ def test_an_outcome_that_is_not_retryable_stops_with_its_own_word(
     """A success sent again is a second payment."""
     answer = replace(PASSING, outcome=outcome, status=409, retry_after=1.0)
 
-    decision = decide(replace(GOOD, answer=answer, may_repeat=may_repeat))
+    decision = decide(GOOD._replace(answer=answer, may_repeat=may_repeat))
 
     assert decision == Stop(reason)
 
@@ -200,7 +200,7 @@ def test_what_may_have_happened_is_repeated_only_where_that_is_harmless(
     expected: Retry | Stop,
 ) -> None:
     """This row is what keeps a customer from being charged twice."""
-    decision = decide(replace(GOOD, answer=replace(PASSING, effect=effect), may_repeat=may_repeat))
+    decision = decide(GOOD._replace(answer=replace(PASSING, effect=effect), may_repeat=may_repeat))
 
     assert decision == expected
 
@@ -227,7 +227,7 @@ def test_a_409_is_asked_again_only_where_the_provider_polls(
     """At Stripe a 409 is a request still running; at Fiant it is a duplicate, and sending it again an error more."""
     answer = replace(RUNNING, status=status, outcome=outcome)
 
-    decision = decide(replace(GOOD, answer=answer, may_repeat=True, polls_conflict=polls))
+    decision = decide(GOOD._replace(answer=answer, may_repeat=True, polls_conflict=polls))
 
     assert decision == expected
 
@@ -235,7 +235,7 @@ def test_a_409_is_asked_again_only_where_the_provider_polls(
 @pytest.mark.parametrize(("change", "reason"), IN_ORDER[1:], ids=name_of)
 def test_polling_is_held_to_every_other_condition(change: Change, reason: StopReason) -> None:
     """A conflict that is polled for ever would outlive its deadline and drain the budget."""
-    running = replace(GOOD, answer=RUNNING, may_repeat=True, polls_conflict=True)
+    running = GOOD._replace(answer=RUNNING, may_repeat=True, polls_conflict=True)
 
     decision = decide(change(running))
 
@@ -264,7 +264,7 @@ def test_the_pause_is_ours_unless_the_server_gave_one(
     """A wait the server asked for is a floor: to come back sooner breaks its limit again."""
     answer = replace(PASSING, retry_after=retry_after)
 
-    decision = decide(replace(GOOD, answer=answer, attempt=attempt, draw=draw))
+    decision = decide(GOOD._replace(answer=answer, attempt=attempt, draw=draw))
 
     assert decision == Retry(pause_s)
 
@@ -283,7 +283,7 @@ def test_a_pause_that_does_not_fit_stops_and_is_never_shortened(left_s: float, e
     """A shortened pause would send every client at the same instant, when the server can bear it least."""
     policy = Policy(backoff_base=8.0)
 
-    decision = decide(replace(GOOD, policy=policy, draw=1.0, now=0.0, deadline=Deadline(left_s)))
+    decision = decide(GOOD._replace(policy=policy, draw=1.0, now=0.0, deadline=Deadline(left_s)))
 
     assert decision == expected
 
@@ -305,7 +305,7 @@ def test_a_wait_that_ends_after_the_deadline_stops_at_once(
     """The caller hears of the advised hour now and not after five minutes of waiting in vain."""
     answer = replace(PASSING, retry_after=retry_after)
 
-    decision = decide(replace(GOOD, answer=answer, draw=draw))
+    decision = decide(GOOD._replace(answer=answer, draw=draw))
 
     assert decision == expected
 
@@ -315,7 +315,7 @@ def test_a_deadline_that_has_passed_is_not_blamed_on_the_server(retry_after: flo
     """A server that asked for no wait must not be reported to have asked for one that is too long."""
     answer = replace(PASSING, retry_after=retry_after)
 
-    decision = decide(replace(GOOD, answer=answer, now=401.0))
+    decision = decide(GOOD._replace(answer=answer, now=401.0))
 
     assert decision == Stop(StopReason.DEADLINE)
 
@@ -328,7 +328,7 @@ def test_the_budget_is_not_asked_when_anything_else_fails(change: Change, reason
     """A token spent on an attempt that is never made is taken from a call that needs it."""
     budget = CountingBudget(1)
 
-    decision = decide(change(replace(GOOD, budget=budget)))
+    decision = decide(change(GOOD._replace(budget=budget)))
 
     assert (decision, budget) == (Stop(reason), CountingBudget(1))
 
@@ -340,7 +340,7 @@ def test_the_budget_is_asked_exactly_once(tokens: int, expected: Retry | Stop) -
     """Asked twice, each retry costs two and half of them are refused."""
     budget = CountingBudget(tokens)
 
-    decision = decide(replace(GOOD, budget=budget))
+    decision = decide(GOOD._replace(budget=budget))
 
     assert (decision, budget.asked) == (expected, 1)
 
@@ -375,8 +375,7 @@ SITUATIONS: Final = st.builds(
     budget=st.sampled_from([lambda: True, lambda: False]),
 )
 HOPEFUL: Final = st.builds(
-    lambda situation, left: replace(
-        situation,
+    lambda situation, left: situation._replace(
         answer=replace(situation.answer, outcome=Outcome.RETRYABLE),
         attempt=1,
         deadline=Deadline(situation.now + left),

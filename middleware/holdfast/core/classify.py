@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from holdfast.core.retry_after import advised_wait
+from holdfast.core.retry_after import ADVISING_HEADERS, advised_wait
 from holdfast.outcome import Effect, Outcome
 from holdfast.providers.generic import GENERIC
 from holdfast.providers.provider import SAFE_METHODS, Provider
@@ -114,87 +114,114 @@ _NOTHING_DONE: Final = _PERMANENT_5XX | {307, 308, 521, 523, 525, 526}
 Any other 3xx leaves it open, but for 303, which says that it was done (RFC 9110 section 15.4.4)."""
 
 _SHOULD_RETRY: Final = "stripe-should-retry"
-_SHOULD_RETRY_CHARS: Final = len(_SHOULD_RETRY)
+_SAID: Final = frozenset({"true", "false"})
+_HEADERS_READ: Final = ADVISING_HEADERS | {_SHOULD_RETRY}
 
 _DOUBTFUL_4XX: Final = frozenset({408, 499})
 """4xx that do not say whether the request was worked on."""
-
-
-class _Facts(NamedTuple):
-    status: int
-    errors: tuple[ErrorDetail, ...]
-    keyed: bool
-    in_doubt: bool
-    should_retry: str | None
-    key_words: tuple[str, ...]
-
-    @property
-    def known_before(self) -> bool:
-        return self.keyed or self.in_doubt
 
 
 def _is_2xx(status: int) -> bool:
     return 200 <= status <= 299  # noqa: PLR2004 - RFC 9110 section 15.3
 
 
-def _names_idempotency(facts: _Facts) -> bool:
-    for error in facts.errors:
+_Errors = tuple[ErrorDetail, ...]
+
+
+def _name_idempotency(errors: _Errors, key_words: tuple[str, ...]) -> bool:
+    for error in errors:
         for text in (error.code, error.message, error.field):
             if text is None:
                 continue
             if text == "ALREADY_IN_PROGRESS":
                 return True
             lowered = text.lower()
-            for word in facts.key_words:
+            for word in key_words:
                 if word in lowered:
                     return True
     return False
 
 
-def _is_decline(facts: _Facts) -> bool:
+def _are_a_decline(errors: _Errors, _: tuple[str, ...]) -> bool:
     return any(
         error.failure_code is not None
         or (error.code is not None and error.code.upper() in DECLINE_CODES)
         or not DECLINE_RESOURCES.isdisjoint(error.resources)
-        for error in facts.errors
+        for error in errors
     )
 
 
-def _has_code(facts: _Facts, code: str) -> bool:
-    return any(code in (error.code, error.failure_code) for error in facts.errors)
+def _have_code(errors: _Errors, code: str) -> bool:
+    for error in errors:  # noqa: SIM110 - any() would make a generator for the one error there is as a rule
+        if code in (error.code, error.failure_code):
+            return True
+    return False
 
 
-_Row = tuple[frozenset[int] | None, Callable[[_Facts], bool], Outcome, str]
+def _known_before(keyed: bool, in_doubt: bool) -> bool:  # noqa: FBT001 - one column of the table
+    return keyed or in_doubt
 
-# The first seven conditions of the design's table, behind the statuses that each is about, ``None`` for all but 2xx; a
-# reason of "" means the one that belongs to the status. What a 2xx means is ``classified_success``'s to say.
+
+class _Row(NamedTuple):
+    """All of it must hold; what is ``None`` always does."""
+
+    statuses: frozenset[int] | None
+    should_retry: str | None
+    before: Callable[[bool, bool], bool] | None
+    """Of the call: whether it is keyed, and whether it is in doubt."""
+
+    errors: Callable[[_Errors, tuple[str, ...]], bool] | None
+    """Of the body, with the words that name the key."""
+
+    outcome: Outcome
+    reason: str
+    """Of "" it is the one that belongs to the status."""
+
+
+# The first seven conditions of the design's table. What a 2xx means is ``classified_success``'s to say.
 _ROWS: Final[tuple[_Row, ...]] = (
     # Stripe: the server knows best. Never on a success.
-    (None, lambda f: f.should_retry == "true", _RETRYABLE, "server_says_retry"),
-    (None, lambda f: f.should_retry == "false", _PERMANENT_FAILURE, "server_says_stop"),
-    (frozenset({304}), lambda _: True, _SUCCESS, ""),  # RFC 9110 section 15.4.5
+    _Row(None, "true", None, None, _RETRYABLE, "server_says_retry"),
+    _Row(None, "false", None, None, _PERMANENT_FAILURE, "server_says_stop"),
+    _Row(frozenset({304}), None, None, None, _SUCCESS, ""),  # RFC 9110 section 15.4.5
     # Calling a duplicate "failed" makes the caller pay twice; calling a conflict a duplicate costs one lookup.
-    (frozenset({409}), lambda f: f.known_before, _CONFLICT, "idempotency_conflict"),
-    (frozenset({409}), lambda _: True, _PERMANENT_FAILURE, ""),
+    _Row(frozenset({409}), None, _known_before, None, _CONFLICT, "idempotency_conflict"),
+    _Row(frozenset({409}), None, None, None, _PERMANENT_FAILURE, ""),
     # Stripe answers 400 to a re-used key, Finix and the IETF draft 422.
-    (frozenset({400, 422}), lambda f: f.known_before and _names_idempotency(f), _CONFLICT, "idempotency_conflict"),
+    _Row(frozenset({400, 422}), None, _known_before, _name_idempotency, _CONFLICT, "idempotency_conflict"),
     # Right after our own in-doubt attempt, the recent payment with this amount and card is very probably ours.
-    (
+    _Row(
         frozenset({402}),
-        lambda f: f.in_doubt and _has_code(f, "DUPLICATE_TRANSACTION"),
+        None,
+        lambda _, in_doubt: in_doubt,
+        lambda errors, _: _have_code(errors, "DUPLICATE_TRANSACTION"),
         _CONFLICT,
         "duplicate_transaction",
     ),
     # Card networks fine merchants for repeated declines; the shortest advised wait (Mastercard MAC 24) is an hour.
-    (frozenset({402}), _is_decline, _PERMANENT_FAILURE, "declined"),
+    _Row(frozenset({402}), None, None, _are_a_decline, _PERMANENT_FAILURE, "declined"),
     # Finix: "errors caused by 3rd-party services".
-    (frozenset({402}), lambda f: _has_code(f, "UPSTREAM_PROCESSOR_ERROR"), _RETRYABLE, "upstream_processor_error"),
+    _Row(
+        frozenset({402}),
+        None,
+        None,
+        lambda errors, _: _have_code(errors, "UPSTREAM_PROCESSOR_ERROR"),
+        _RETRYABLE,
+        "upstream_processor_error",
+    ),
 )
 
 
 @lru_cache(maxsize=256)
-def _rows_for(status: int) -> tuple[_Row, ...]:
-    return tuple(row for row in _ROWS if row[0] is None or status in row[0])
+def _rows_for(status: int, should_retry: str | None, keyed: bool, in_doubt: bool) -> tuple[_Row, ...]:  # noqa: FBT001
+    """Give the rows that only the errors of a body decide between; the last of them may need none."""
+    return tuple(
+        row
+        for row in _ROWS
+        if (row.statuses is None or status in row.statuses)
+        and (row.should_retry is None or row.should_retry == should_retry)
+        and (row.before is None or row.before(keyed, in_doubt))
+    )
 
 
 def classify(
@@ -224,16 +251,19 @@ def classify(
     """
     if _is_2xx(status):
         return classified_success(status, method)
-    found = headers or {}
     errors = _decoded(provider, body)
-    facts = _Facts(status, errors, keyed, in_doubt, _should_retry(found), provider.key_words)
-    outcome, reason = _outcome(facts, provider)
+    should_retry = advised_s = None
+    if headers and not _HEADERS_READ.isdisjoint(map(str.lower, headers)):  # most answers have none of them
+        should_retry, advised_s = _should_retry(headers), advised_wait(status, headers)
+    if not errors and advised_s is None:
+        return _unexplained(status, should_retry, method, keyed, in_doubt)
+    outcome, reason = _outcome(status, should_retry, errors, provider, keyed=keyed, in_doubt=in_doubt)
     return Classification(
         outcome=outcome,
         effect=effect_of(status, method, outcome, in_doubt=in_doubt),
         reason=reason,
         status=status,
-        retry_after=advised_wait(status, found),
+        retry_after=advised_s,
         errors=errors,
     )
 
@@ -243,6 +273,14 @@ def _decoded(provider: Provider, body: bytes) -> tuple[ErrorDetail, ...]:
         return provider.decode_errors(body) if body else ()
     except Exception:  # noqa: BLE001 - a user's own decoder that fails must not lose the answer
         return ()
+
+
+@lru_cache(maxsize=256)
+def _unexplained(status: int, should_retry: str | None, method: str, keyed: bool, in_doubt: bool) -> Classification:  # noqa: FBT001
+    """Classify an answer of which neither body nor headers say more: one look-up."""
+    outcome, reason = _outcome(status, should_retry, (), GENERIC, keyed=keyed, in_doubt=in_doubt)
+    effect = effect_of(status, method, outcome, in_doubt=in_doubt)
+    return Classification(outcome=outcome, effect=effect, reason=reason, status=status)
 
 
 def effect_of(status: int, method: str, outcome: Outcome, *, in_doubt: bool) -> Effect:
@@ -304,14 +342,17 @@ def classified_success(status: int, method: str) -> Classification:
     return Classification(outcome=_SUCCESS, effect=effect, reason=_reason_of(status), status=status)
 
 
-def _outcome(facts: _Facts, provider: Provider) -> tuple[Outcome, str]:
-    for _, applies, outcome, reason in _rows_for(facts.status):
-        if applies(facts):
-            return outcome, reason or _reason_of(facts.status)
-    for rule in provider.rules:
-        if rule.status == facts.status and _has_code(facts, rule.code):
-            return rule.outcome, rule.reason
-    return _by_status(facts.status), _reason_of(facts.status)
+def _outcome(
+    status: int, should_retry: str | None, errors: _Errors, provider: Provider, *, keyed: bool, in_doubt: bool
+) -> tuple[Outcome, str]:
+    for row in _rows_for(status, should_retry, keyed, in_doubt):
+        if row.errors is None or row.errors(errors, provider.key_words):
+            return row.outcome, row.reason or _reason_of(status)
+    if errors:
+        for rule in provider.rules:
+            if rule.status == status and _have_code(errors, rule.code):
+                return rule.outcome, rule.reason
+    return _by_status(status), _reason_of(status)
 
 
 def _by_status(status: int) -> Outcome:
@@ -326,6 +367,7 @@ def _reason_of(status: int) -> str:
 
 def _should_retry(headers: Mapping[str, str]) -> str | None:
     for name in headers:
-        if len(name) == _SHOULD_RETRY_CHARS and name.lower() == _SHOULD_RETRY:
-            return headers[name].strip().lower()
+        if name.lower() == _SHOULD_RETRY:
+            said = headers[name].strip().lower()
+            return said if said in _SAID else None
     return None

@@ -13,7 +13,11 @@ from holdfast.core.schedule import pause_after_server_wait, pause_before
 from holdfast.outcome import Effect, Outcome, StopReason
 from holdfast.policy import Policy
 from holdfast.report import Classification
-from holdfast.values import dataclass
+
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_RETRYABLE: Final = Outcome.RETRYABLE
+_CONFLICT: Final = Outcome.IDEMPOTENCY_CONFLICT
+_NONE: Final = Effect.NONE
 
 
 class Retry(NamedTuple):
@@ -28,8 +32,7 @@ class Stop(NamedTuple):
     reason: StopReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(NamedTuple):
     """Everything the decision depends on, after an attempt has ended."""
 
     answer: Classification
@@ -62,13 +65,13 @@ class _Row(NamedTuple):
 
 
 _BY_OUTCOME: Final = {
-    Outcome.SUCCESS: StopReason.SUCCEEDED,
-    Outcome.PERMANENT_FAILURE: StopReason.PERMANENT,
-    Outcome.IDEMPOTENCY_CONFLICT: StopReason.CONFLICT,
+    Outcome.SUCCESS: Stop(StopReason.SUCCEEDED),
+    Outcome.PERMANENT_FAILURE: Stop(StopReason.PERMANENT),
+    Outcome.IDEMPOTENCY_CONFLICT: Stop(StopReason.CONFLICT),
 }
 
 _ROWS: Final[tuple[_Row, ...]] = (
-    _Row(lambda s, _: s.answer.effect is Effect.NONE or s.may_repeat, StopReason.UNSAFE_TO_RESEND),
+    _Row(lambda s, _: s.answer.effect is _NONE or s.may_repeat, StopReason.UNSAFE_TO_RESEND),
     _Row(lambda s, _: s.replayable, StopReason.BODY_NOT_REPLAYABLE),
     _Row(lambda s, _: s.attempt < s.policy.max_attempts, StopReason.ATTEMPTS_EXHAUSTED),
     _Row(lambda s, _: not s.circuit_open, StopReason.CIRCUIT_OPEN),
@@ -89,19 +92,18 @@ def decide(situation: Situation) -> Retry | Stop:
         ``Retry`` with the pause in seconds, never shortened to fit the deadline; or ``Stop`` with the first reason
         that holds.
     """
-    if not _wants_another(situation):
-        return Stop(_BY_OUTCOME[situation.answer.outcome])
+    outcome = situation.answer.outcome
+    if outcome is not _RETRYABLE and not (outcome is _CONFLICT and _is_polled(situation)):
+        return _BY_OUTCOME[outcome]
     pause_s = _pause(situation)
-    for row in _ROWS:
-        if not row.holds(situation, pause_s):
-            return Stop(row.otherwise)
+    for holds, otherwise in _ROWS:
+        if not holds(situation, pause_s):
+            return Stop(otherwise)
     return Retry(pause_s)
 
 
-def _wants_another(situation: Situation) -> bool:
-    outcome = situation.answer.outcome
-    polls = situation.polls_conflict and outcome is Outcome.IDEMPOTENCY_CONFLICT and situation.answer.status == 409  # noqa: PLR2004
-    return polls or outcome is Outcome.RETRYABLE
+def _is_polled(situation: Situation) -> bool:
+    return situation.polls_conflict and situation.answer.status == 409  # noqa: PLR2004
 
 
 def _pause(situation: Situation) -> float:

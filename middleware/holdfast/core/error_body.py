@@ -13,11 +13,10 @@ public-api.yaml of provenancetech/pti-docs.
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
-from itertools import groupby, islice
-from operator import itemgetter
-from typing import Final, NamedTuple, TypeAlias
+from itertools import islice
+from typing import Final, TypeAlias
 
+from holdfast.core.lenient_json import read, records
 from holdfast.core.redact import TEXT_LIMIT, clean, masked
 from holdfast.report import ErrorDetail, logrefs_of
 
@@ -32,7 +31,7 @@ ERRORS_LIMIT: Final = 32
 _OBJECTS_LIMIT: Final = 2 * ERRORS_LIMIT  # visited: wrappers hold errors without being one
 _LIST_LIMIT: Final = ERRORS_LIMIT
 _LINKS_LIMIT: Final = 16
-_SALVAGE_LIMIT: Final = 512
+_NAME_LIMIT: Final = 64
 
 _Object: TypeAlias = dict[str, object]
 
@@ -82,25 +81,24 @@ _READ: Final = frozenset(
 )
 """Members whose text is read; the tables above choose among them."""
 
+_SALVAGED: Final = frozenset(
+    {"id", "failure_message", *_LOGREFS, *_CODES, *_FALLBACK_CODES, *_FAILURE_CODES, *_FIELDS, *_MESSAGES}
+    | {*_RESOURCES, *_MARKS, *_MARKS_WITHOUT_ID}
+)
+"""Members that are looked for in a document that does not parse."""
+
 _ENUM: Final = re.compile(r"[A-Z][A-Z0-9_]*[A-Z][A-Z0-9_]*")
 _NUMBER: Final = re.compile(r"-?[0-9.]+")
 _OAUTH_CODE: Final = re.compile(r"[a-z][a-z0-9_.]*|[A-Z][A-Z0-9_]+")
 _RESOURCE_ID: Final = re.compile(r"[A-Za-z0-9_.:\-]+")  # an id, never an Authorization header that was echoed
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|/")
 
-# Numbers stay text, so that neither 5 000 digits nor NaN can do harm; raw control characters in strings are tolerated.
-_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
+_OPENINGS: Final = ("{", "[")
 
 
-class _Node(NamedTuple):
-    content: _Object
-    texts: dict[str, str]
-    """Of the members in ``_READ`` those that are texts, cleaned, and not empty."""
-
-    known: bool
-    """Whether it stands where only errors stand: in an ``errors`` list, or as the value of ``error``."""
-    logref: str | None
-    """The log id of a wrapper that is no error itself."""
+_Node: TypeAlias = tuple[_Object, dict[str, str], bool, str | None]
+"""An object; of its members in ``_READ`` those that are texts, cleaned, and not empty; whether it stands where only
+errors stand: in an ``errors`` list, or as the value of ``error``; the log id of a wrapper that is no error itself."""
 
 
 def decode_errors(body: bytes) -> tuple[ErrorDetail, ...]:
@@ -114,11 +112,13 @@ def decode_errors(body: bytes) -> tuple[ErrorDetail, ...]:
         At most 32 errors, outer before inner, in the order of the document. Empty for HTML, text, a bare value, and a
         resource that has no error member. Of a document that is cut or malformed, what can be salvaged.
     """
-    text = _text(body[:ERROR_BODY_LIMIT]).lstrip("\ufeff \t\r\n")
-    if not text.startswith(("{", "[")):
-        return ()
+    text = _text(body[:ERROR_BODY_LIMIT])
+    if not text.startswith(_OPENINGS):
+        text = text.lstrip("\ufeff \t\r\n")
+        if not text.startswith(_OPENINGS):
+            return ()
     try:
-        document = _DECODER.raw_decode(text)[0]
+        document = read(text)
     except (ValueError, RecursionError):
         return tuple(islice(_salvaged(text), ERRORS_LIMIT))
     return _errors_below(_objects_in(document))
@@ -144,9 +144,10 @@ def _errors_below(roots: list[_Object]) -> tuple[ErrorDetail, ...]:
         if not waiting or len(found) >= ERRORS_LIMIT:
             break
         content, known, logref = waiting.pop()
-        node = _Node(content, _texts_of(content), known, logref)
-        errors = _errors_of(node) if known or _is_error(node) else []
-        found += errors
+        node = content, _texts_of(content), known, logref
+        errors = _errors_of(node) if known or _is_error(node) else None
+        if errors:
+            found += errors
         if inner := _inner(content):
             inherited = None if errors else _logref(node)
             waiting += [(each, True, inherited) for each in inner[::-1]]
@@ -157,8 +158,11 @@ def _texts_of(content: _Object) -> dict[str, str]:
     """Clean each text that is read once, however many tables name it."""
     texts: dict[str, str] = {}
     for key, value in content.items():
-        if key in _READ and isinstance(value, str) and (text := clean(value)):
-            texts[key] = text
+        if key in _READ and isinstance(value, str):
+            # What is so is clean, and to be told so by ``clean`` would cost more than all the rest here.
+            text = value if len(value) <= TEXT_LIMIT and value.isprintable() else clean(value)
+            if text:
+                texts[key] = text
     return texts
 
 
@@ -168,15 +172,16 @@ def _inner(content: _Object) -> list[_Object]:
         inner += _objects_in(content["error"])
     if "errors" in content:
         inner += _objects_in(content["errors"])
-    embedded = content.get("_embedded")
-    if isinstance(embedded, dict):
-        inner += _objects_in(embedded.get("errors"))
+    if "_embedded" in content:
+        embedded = content["_embedded"]
+        if isinstance(embedded, dict):
+            inner += _objects_in(embedded.get("errors"))
     return inner
 
 
 def _errors_of(node: _Node) -> list[ErrorDetail]:
     """Turn one object into its error; Checkout.com's into one for each of its codes."""
-    content, texts = node.content, node.texts
+    content, texts, _, _ = node
     error_codes = _texts_in(content["error_codes"]) if "error_codes" in content else []
     links, resources = _links_and_resources(content)
     code = _code(node)
@@ -184,7 +189,7 @@ def _errors_of(node: _Node) -> list[ErrorDetail]:
     error = ErrorDetail(
         logref=_logref(node),
         code=code,
-        message=_message(node, {code, *error_codes}),
+        message=_message(node, [code, *error_codes]),
         failure_code=_first(texts, _FAILURE_CODES),
         failure_message=masked(failure_message) if failure_message else None,
         field=_field(node),
@@ -216,10 +221,12 @@ def _with_code(error: ErrorDetail, code: str) -> ErrorDetail:
 
 def _is_error(node: _Node) -> bool:
     """Tell an error from a resource, which may hold the same members, but null."""
-    content, texts = node.content, node.texts
+    content, texts, _, _ = node
     if "logref" in content or not _MARKS.isdisjoint(texts):
         return True
-    if ("error_codes" in content and _texts_in(content["error_codes"])) or _texts_in(content.get("errors")):
+    if ("error_codes" in content and _texts_in(content["error_codes"])) or (
+        "errors" in content and _texts_in(content["errors"])
+    ):
         return True
     if not texts or "id" in content:
         return False
@@ -227,27 +234,30 @@ def _is_error(node: _Node) -> bool:
 
 
 def _logref(node: _Node) -> str | None:
-    content, texts = node.content, node.texts
-    nested = content.get("logref")
-    if isinstance(nested, dict):  # Finix's OpenAPI declares it so
-        return _scalar(nested.get("logref"))
-    own = _first(texts, _LOGREFS)
+    content, texts, known, inherited = node
+    if "logref" in texts:
+        return texts["logref"]
+    if "logref" in content:
+        nested = content["logref"]
+        if isinstance(nested, dict):  # Finix's OpenAPI declares it so
+            return _scalar(nested.get("logref"))
+    own = _first(texts, _LOGREFS) if texts else None
     if own is None and "request_log_url" in content:
         own = _last_segment(content["request_log_url"])
     if own is None:
         own = texts.get("instance")
-    if own is None and node.known:
+    if own is None and known:
         own = texts.get("id")  # JSON:API
-    return own or node.logref
+    return own or inherited
 
 
 def _code(node: _Node) -> str | None:
-    texts = node.texts
+    content, texts, known, _ = node
     code = _first(texts, _CODES)
     # Its type is a kind: Finix's transfers have DEBIT.
-    resource = code is None and "id" in node.content and not node.known
+    resource = code is None and "id" in content and not known
     if not resource and (code is None or _NUMBER.fullmatch(code)):
-        for key in _ENUMS if node.known else _ENUMS[:1]:
+        for key in _ENUMS if known else _ENUMS[:1]:
             word = texts.get(key)
             if word is not None and _ENUM.fullmatch(word):
                 return word
@@ -256,22 +266,34 @@ def _code(node: _Node) -> str | None:
     error = texts.get("error")
     if error is not None and _OAUTH_CODE.fullmatch(error):
         return error
-    fallback = None if resource else _first(texts, _FALLBACK_CODES if node.known else _FALLBACK_CODES[1:])
+    fallback = None if resource else _first(texts, _FALLBACK_CODES if known else _FALLBACK_CODES[1:])
     return None if fallback == "about:blank" else fallback
 
 
-def _message(node: _Node, codes: set[str | None]) -> str | None:
+def _message(node: _Node, codes: list[str | None]) -> str | None:
     """Join the texts, so that whoever searches them for a word finds it, and each keeps its share of the length."""
-    content, texts = node.content, node.texts
-    found = [texts[key] for key in _MESSAGES if key in texts]
+    content, texts, _, _ = node
+    found: list[str] = []
+    for key in _MESSAGES:
+        if key in texts:
+            found.append(texts[key])  # noqa: PERF401 - before Python 3.12 a comprehension is a call
     if "errors" in content:
         found.append("; ".join(_texts_in(content["errors"])))  # Fiant
-    kind = texts.get("type")
-    if kind is not None and "idempot" in kind.lower():  # must not be lost to a numeric code: classify looks for it
-        found.append(kind)
-    said = [masked(text) for text in dict.fromkeys(found) if text and text not in codes]
-    if not said:
-        return None
+    # A type that names the key must not be lost to a numeric code: classify looks for it.
+    if "type" in texts and "idempot" in texts["type"].lower():
+        found.append(texts["type"])
+    if len(found) > 1:
+        found = list(dict.fromkeys(found))
+    said: list[str] = []
+    for text in found:
+        if text and text not in codes:
+            said.append(masked(text))  # noqa: PERF401 - as above
+    return _joined(said) if said else None
+
+
+def _joined(said: list[str]) -> str:
+    if len(said) == 1:
+        return said[0][:TEXT_LIMIT]
     room = TEXT_LIMIT - 2 * (len(said) - 1)
     if sum(map(len, said)) > room:
         said = [text[: room // len(said)] for text in said]
@@ -279,7 +301,7 @@ def _message(node: _Node, codes: set[str | None]) -> str | None:
 
 
 def _field(node: _Node) -> str | None:
-    content, texts = node.content, node.texts
+    content, texts, known, _ = node
     found = _first(texts, _FIELDS)
     if found is not None:
         return found
@@ -292,7 +314,7 @@ def _field(node: _Node) -> str | None:
     if names:
         return clean(",".join(names))
     # vnd.error's JSON pointer; Spring Boot's path is that of the request.
-    return texts.get("path") if node.known or "logref" in content else None
+    return texts.get("path") if known or "logref" in content else None
 
 
 def _links_and_resources(content: _Object) -> tuple[dict[str, str], dict[str, str]]:
@@ -303,12 +325,13 @@ def _links_and_resources(content: _Object) -> tuple[dict[str, str], dict[str, st
             resources[key] = resource
     for member in _LINKS:
         relations = content.get(member)
-        for name, value in islice(relations.items(), _LINKS_LIMIT) if isinstance(relations, dict) else ():
-            relation = clean(name, 64)
+        if not isinstance(relations, dict):
+            continue
+        for name, value in islice(relations.items(), _LINKS_LIMIT):
             if address := _address(value):
-                links[relation] = address
+                links[clean(name, _NAME_LIMIT)] = address
             elif member == "links" and (each := _resource_id(value)):  # GoCardless: {"conflicting_resource_id": "PM1"}
-                resources[relation] = each
+                resources[clean(name, _NAME_LIMIT)] = each
     if "request_log_url" in content and (address := _address(content["request_log_url"])):
         links["request_log"] = address
     return links, resources
@@ -336,7 +359,10 @@ def _last_segment(value: object) -> str | None:
 
 def _scalar(value: object) -> str | None:
     """Clean a text; numbers are texts already. Anything else, and an empty text, is nothing."""
-    return clean(value) or None if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    text = value if len(value) <= TEXT_LIMIT and value.isprintable() else clean(value)  # as in ``_texts_of``
+    return text or None
 
 
 def _first(texts: dict[str, str], keys: tuple[str, ...]) -> str | None:
@@ -359,38 +385,8 @@ def _texts_in(value: object) -> list[str]:
 
 
 def _salvaged(text: str) -> Iterator[ErrorDetail]:
-    for content in islice(_records(text), _OBJECTS_LIMIT):
+    for content in islice(records(text, _SALVAGED), _OBJECTS_LIMIT):
         # The cut may have taken what tells a failed resource from an error, so an id without a logref is a resource.
-        node = _Node(content, _texts_of(content), known=False, logref=None)
+        node = content, _texts_of(content), False, None
         if _is_error(node) and ("id" not in content or "logref" in content):
             yield from _errors_of(node)
-
-
-@cache
-def _member() -> re.Pattern[str]:
-    """Match a member of text or number in a document that does not parse. Compiled for the first of these.
-
-    Linear: every key holds a bare quote, so the string of one match ends at the latest in the next key, and possessive
-    repeats give nothing back. Looking ahead for a key, and by first letter for which, halves the worst body's time.
-    """
-    names = {"id", "failure_message", *_LOGREFS, *_CODES, *_FALLBACK_CODES, *_FAILURE_CODES, *_FIELDS, *_MESSAGES}
-    names |= {*_RESOURCES, *_MARKS, *_MARKS_WITHOUT_ID}
-    by_letter = groupby(sorted(names), itemgetter(0))
-    known = "|".join(f"{letter}(?:{'|'.join(name[1:] for name in same)})" for letter, same in by_letter)
-    value = r'"(?:[^"\\]++|\\.)*+"|-?[0-9]++(?=\s*+[,}\]])'
-    return re.compile(rf'"(?=[A-Za-z_]++"\s*+:)({known})"\s*+:\s*+({value})', re.DOTALL)
-
-
-def _records(text: str) -> Iterator[_Object]:
-    """Read the known members of a document that does not parse; one that comes again begins the next record."""
-    content: _Object = {}
-    for match in islice(_member().finditer(text), _SALVAGE_LIMIT):
-        name, value = match[1], match[2]
-        if name in content:
-            yield content
-            content = {}
-        try:
-            content[name] = _DECODER.raw_decode(value)[0]
-        except ValueError:  # an escape that JSON does not know
-            continue
-    yield content

@@ -40,9 +40,12 @@ _RESETS: Final = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset")
 QUOTA_HEADERS: Final = frozenset({"ratelimit", *_REMAINING})
 """Without one of these an answer says nothing of what is left of a quota."""
 
-_WANTED: Final = frozenset({"retry-after", "retry-after-ms", "ratelimit", "date", *_REMAINING, *_RESETS})
-_LENGTHS: Final = frozenset(map(len, _WANTED))
+ADVISING_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", *QUOTA_HEADERS, *_RESETS})
+"""In lower case: without one of these an answer advises no wait."""
+
 _DATE_ALONE: Final = frozenset({"date"})
+_WANTED: Final = ADVISING_HEADERS | _DATE_ALONE
+_LENGTHS: Final = frozenset(map(len, _WANTED))
 
 _TIME: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _YEAR: Final = r"[1-9][0-9]{3}"  # parsedate_tz would make 2000 of 0000
