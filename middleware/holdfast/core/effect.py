@@ -17,6 +17,12 @@ _SENT_ON: Final = frozenset({307, 308})
 
 _CHANGE_POST: Final = frozenset({301, 302})
 
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_NONE: Final = Effect.NONE
+_IN_DOUBT: Final = Effect.IN_DOUBT
+_LANDED: Final = Effect.LANDED
+_PERMANENT_FAILURE: Final = Outcome.PERMANENT_FAILURE
+
 SETTLING_REFUSALS: Final = frozenset({400, 402, 422})
 """Permanent refusals under the same key that settle an earlier doubt: nothing happened."""
 
@@ -29,11 +35,12 @@ def join_effects(earlier: Effect, answer: Classification, *, same_key: bool) -> 
         answer: The newest attempt.
         same_key: Whether all attempts carried one idempotency key that the provider honours.
     """
-    if Effect.LANDED in (earlier, answer.effect):
-        return Effect.LANDED
-    if answer.effect is Effect.IN_DOUBT or (earlier is Effect.IN_DOUBT and not (same_key and _settles(answer))):
-        return Effect.IN_DOUBT
-    return Effect.NONE
+    newest = answer.effect
+    if earlier is _LANDED or newest is _LANDED:
+        return _LANDED
+    if newest is _IN_DOUBT or (earlier is _IN_DOUBT and not (same_key and _settles(answer))):
+        return _IN_DOUBT
+    return _NONE
 
 
 def after_redirects(effect: Effect, statuses: tuple[int, ...], method: str) -> Effect:
@@ -51,8 +58,8 @@ def after_redirects(effect: Effect, statuses: tuple[int, ...], method: str) -> E
     turned = next((status for status in statuses if status not in sent_on), None)
     if turned is None:
         return effect
-    return Effect.IN_DOUBT if turned in _CHANGE_POST else Effect.LANDED
+    return _IN_DOUBT if turned in _CHANGE_POST else _LANDED
 
 
 def _settles(answer: Classification) -> bool:
-    return answer.outcome is Outcome.PERMANENT_FAILURE and answer.status in SETTLING_REFUSALS
+    return answer.outcome is _PERMANENT_FAILURE and answer.status in SETTLING_REFUSALS

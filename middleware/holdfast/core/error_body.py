@@ -63,6 +63,7 @@ _MESSAGES: Final = (
 )
 _RESOURCES: Final = ("authorization", "transfer", "charge")  # Finix, Finix, Stripe
 _LINKS: Final = ("_links", "links")  # HAL; JSON:API and GoCardless
+_NESTING: Final = frozenset({"error", "errors", "_embedded"})
 
 # What makes an object an error where nothing round it says so. The second table holds only where there is no ``id``:
 # resources have titles and codes too.
@@ -88,13 +89,13 @@ _SALVAGED: Final = frozenset(
 """Members that are looked for in a document that does not parse."""
 
 _ENUM: Final = re.compile(r"[A-Z][A-Z0-9_]*[A-Z][A-Z0-9_]*")
+_NUMERIC: Final = frozenset("-.0123456789")
 _NUMBER: Final = re.compile(r"-?[0-9.]+")
 _OAUTH_CODE: Final = re.compile(r"[a-z][a-z0-9_.]*|[A-Z][A-Z0-9_]+")
 _RESOURCE_ID: Final = re.compile(r"[A-Za-z0-9_.:\-]+")  # an id, never an Authorization header that was echoed
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|/")
 
 _OPENINGS: Final = ("{", "[")
-
 
 _Node: TypeAlias = tuple[_Object, dict[str, str], bool, str | None]
 """An object; of its members in ``_READ`` those that are texts, cleaned, and not empty; whether it stands where only
@@ -139,7 +140,9 @@ def _text(body: bytes) -> str:
 def _errors_below(roots: list[_Object]) -> tuple[ErrorDetail, ...]:
     """Walk outer before inner, without recursion and within a fixed number of objects."""
     found: list[ErrorDetail] = []
-    waiting: list[tuple[_Object, bool, str | None]] = [(root, False, None) for root in roots[::-1]]
+    waiting: list[tuple[_Object, bool, str | None]] = []
+    for root in reversed(roots):
+        waiting.append((root, False, None))  # noqa: PERF401 - before Python 3.12 a comprehension is a call
     for _ in range(_OBJECTS_LIMIT):
         if not waiting or len(found) >= ERRORS_LIMIT:
             break
@@ -148,9 +151,10 @@ def _errors_below(roots: list[_Object]) -> tuple[ErrorDetail, ...]:
         errors = _errors_of(node) if known or _is_error(node) else None
         if errors:
             found += errors
-        if inner := _inner(content):
+        if not _NESTING.isdisjoint(content) and (inner := _inner(content)):
             inherited = None if errors else _logref(node)
-            waiting += [(each, True, inherited) for each in inner[::-1]]
+            for each in reversed(inner):
+                waiting.append((each, True, inherited))  # noqa: PERF401 - as above
     return tuple(found[:ERRORS_LIMIT])
 
 
@@ -167,16 +171,11 @@ def _texts_of(content: _Object) -> dict[str, str]:
 
 
 def _inner(content: _Object) -> list[_Object]:
-    inner: list[_Object] = []
-    if "error" in content:
-        inner += _objects_in(content["error"])
-    if "errors" in content:
-        inner += _objects_in(content["errors"])
-    if "_embedded" in content:
-        embedded = content["_embedded"]
-        if isinstance(embedded, dict):
-            inner += _objects_in(embedded.get("errors"))
-    return inner
+    embedded = content.get("_embedded")
+    listed = _objects_in(embedded.get("errors")) if isinstance(embedded, dict) else []
+    if "error" not in content and "errors" not in content:
+        return listed
+    return [*_objects_in(content.get("error")), *_objects_in(content.get("errors")), *listed]
 
 
 def _errors_of(node: _Node) -> list[ErrorDetail]:
@@ -256,7 +255,7 @@ def _code(node: _Node) -> str | None:
     code = _first(texts, _CODES)
     # Its type is a kind: Finix's transfers have DEBIT.
     resource = code is None and "id" in content and not known
-    if not resource and (code is None or _NUMBER.fullmatch(code)):
+    if not resource and (code is None or (code[0] in _NUMERIC and _NUMBER.fullmatch(code))):
         for key in _ENUMS if known else _ENUMS[:1]:
             word = texts.get(key)
             if word is not None and _ENUM.fullmatch(word):
@@ -276,7 +275,7 @@ def _message(node: _Node, codes: list[str | None]) -> str | None:
     found: list[str] = []
     for key in _MESSAGES:
         if key in texts:
-            found.append(texts[key])  # noqa: PERF401 - before Python 3.12 a comprehension is a call
+            found.append(texts[key])  # noqa: PERF401 - as above
     if "errors" in content:
         found.append("; ".join(_texts_in(content["errors"])))  # Fiant
     # A type that names the key must not be lost to a numeric code: classify looks for it.
@@ -328,10 +327,11 @@ def _links_and_resources(content: _Object) -> tuple[dict[str, str], dict[str, st
         if not isinstance(relations, dict):
             continue
         for name, value in islice(relations.items(), _LINKS_LIMIT):
+            relation = name if len(name) <= _NAME_LIMIT and name.isprintable() else clean(name, _NAME_LIMIT)
             if address := _address(value):
-                links[clean(name, _NAME_LIMIT)] = address
+                links[relation] = address
             elif member == "links" and (each := _resource_id(value)):  # GoCardless: {"conflicting_resource_id": "PM1"}
-                resources[clean(name, _NAME_LIMIT)] = each
+                resources[relation] = each
     if "request_log_url" in content and (address := _address(content["request_log_url"])):
         links["request_log"] = address
     return links, resources

@@ -21,7 +21,11 @@ from holdfast.protocols import Answer, Fault, OriginLimits, Ticket
 from holdfast.providers.provider import SAFE_METHODS, Finding, Lookup, Provider
 from holdfast.report import AttemptReport, CallReport, Classification, ErrorDetail, logrefs_of
 
-_NONE: Final = Effect.NONE  # looked up once: a member of an enumeration costs more than a call of a function
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_NONE: Final = Effect.NONE
+_IN_DOUBT: Final = Effect.IN_DOUBT
+_LANDED: Final = Effect.LANDED
+_SUCCESS: Final = Outcome.SUCCESS
 
 
 @dataclass(eq=False, slots=True)
@@ -273,20 +277,20 @@ class Call:
             body=ended.body,
             provider=self.provider,
             keyed=self.keyed,
-            in_doubt=self.effect is Effect.IN_DOUBT,
+            in_doubt=self.effect is _IN_DOUBT,
         )
         if verdict.errors:
             self.errors = verdict.errors
-        unread = ended.unreadable and verdict.outcome is Outcome.SUCCESS
+        unread = ended.unreadable and verdict.outcome is _SUCCESS
         if unread:
             verdict = unreadable_success(ended.status, self.method, keyed=self.keyed, provider=self.provider)
-        if ended.body_dropped and verdict.outcome is Outcome.SUCCESS:
+        if ended.body_dropped and verdict.outcome is _SUCCESS:
             verdict = bodiless_success(ended.status, self.method)
         if ended.redirects and self.method not in SAFE_METHODS:
             verdict = replace(verdict, effect=after_redirects(verdict.effect, ended.redirects, self.method))
-        if ended.earlier is not Effect.NONE and self.method not in SAFE_METHODS and verdict.effect is not Effect.LANDED:
+        if ended.earlier is not _NONE and self.method not in SAFE_METHODS and verdict.effect is not _LANDED:
             verdict = replace(verdict, effect=ended.earlier)
-        if unread and verdict.effect is Effect.LANDED:
+        if unread and verdict.effect is _LANDED:
             self.landed_answer = ended
         return verdict
 

@@ -150,7 +150,11 @@ class HttpExchange(ABC):
             if 200 <= answer.status <= 299:  # noqa: PLR2004 - RFC 9110 section 15.3
                 answer.unreadable = self.read_body and not await self._read_whole(response)
             elif answer.status > 304:  # noqa: PLR2004 - the others have no body, or one that says nothing
-                answer.body, answer.cut = await _peek(response, self._read_until)
+                content: Any = response.content
+                if isinstance(content, aiohttp.StreamReader) and content.is_eof():  # it came with its head
+                    answer.body, answer.cut = _head_at_hand(content)
+                else:
+                    answer.body, answer.cut = await _peek(content, self._read_until)
         except BaseException:
             response.close()
             raise
@@ -230,24 +234,24 @@ def _may_have_landed(error: BaseException) -> bool:
     return not isinstance(error, Exception) or fault_of(error, bytes_sent=None).effect is Effect.IN_DOUBT
 
 
-async def _peek(response: aiohttp.ClientResponse, until: float | None) -> tuple[bytes, bool]:
+def _head_at_hand(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
+    """Do what ``_peek`` does with a body that has come whole: there is nothing to wait for."""
+    try:
+        head = content.read_nowait(ERROR_BODY_LIMIT)
+    except Exception:  # noqa: BLE001 - as below
+        return b"", True
+    put_back(content, head)
+    return head, len(head) == ERROR_BODY_LIMIT
+
+
+async def _peek(content: Any, until: float | None) -> tuple[bytes, bool]:  # noqa: ANN401 - or a test library's
     """Read the head of a body and put it back; say whether there was, or should have been, more.
 
     What cannot be read is left out: the status alone is an answer.
     """
-    content: Any = response.content
     if not hasattr(content, "unread_data"):
-        return b"", True  # a test library's content, which could not be given back
-    head, cut = b"", True
-    if isinstance(content, aiohttp.StreamReader) and content.is_eof():  # it came with its head: nothing to wait for
-        try:
-            head = content.read_nowait(ERROR_BODY_LIMIT)
-            cut = len(head) == ERROR_BODY_LIMIT
-        except Exception:  # noqa: BLE001, S110 - as below
-            pass
-        put_back(content, head)
-        return head, cut
-    taken = bytearray()
+        return b"", True  # which could not be given back
+    taken, cut = bytearray(), True
     try:
         async with asyncio.timeout_at(until), asyncio.timeout(ERROR_BODY_WAIT_S):
             while len(taken) < ERROR_BODY_LIMIT and cut:
