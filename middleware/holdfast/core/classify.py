@@ -214,9 +214,12 @@ _ROWS: Final[tuple[_Row, ...]] = (
 
 @lru_cache(maxsize=256)
 def _rows_for(status: int, should_retry: str | None, keyed: bool, in_doubt: bool) -> tuple[_Row, ...]:  # noqa: FBT001
-    """Give the rows that only the errors of a body decide between; the last of them may need none."""
+    """Give the rows that only the errors of a body decide between; the last of them may need none.
+
+    A reason of "" is filled in.
+    """
     return tuple(
-        row
+        row if row.reason else row._replace(reason=_reason_of(status))
         for row in _ROWS
         if (row.statuses is None or status in row.statuses)
         and (row.should_retry is None or row.should_retry == should_retry)
@@ -283,6 +286,7 @@ def _unexplained(status: int, should_retry: str | None, method: str, keyed: bool
     return Classification(outcome=outcome, effect=effect, reason=reason, status=status)
 
 
+@lru_cache(maxsize=256)
 def effect_of(status: int, method: str, outcome: Outcome, *, in_doubt: bool) -> Effect:
     """Say what one answered attempt did at the provider.
 
@@ -347,18 +351,18 @@ def _outcome(
 ) -> tuple[Outcome, str]:
     for row in _rows_for(status, should_retry, keyed, in_doubt):
         if row.errors is None or row.errors(errors, provider.key_words):
-            return row.outcome, row.reason or _reason_of(status)
+            return row.outcome, row.reason
     if errors:
         for rule in provider.rules:
             if rule.status == status and _have_code(errors, rule.code):
                 return rule.outcome, rule.reason
-    return _by_status(status), _reason_of(status)
+    return _by_status(status)
 
 
-def _by_status(status: int) -> Outcome:
-    if status in _RETRYABLE_4XX or (500 <= status <= 599 and status not in _PERMANENT_5XX):  # noqa: PLR2004
-        return _RETRYABLE
-    return _PERMANENT_FAILURE
+@lru_cache(maxsize=256)
+def _by_status(status: int) -> tuple[Outcome, str]:
+    retryable = status in _RETRYABLE_4XX or (500 <= status <= 599 and status not in _PERMANENT_5XX)  # noqa: PLR2004
+    return _RETRYABLE if retryable else _PERMANENT_FAILURE, _reason_of(status)
 
 
 def _reason_of(status: int) -> str:
