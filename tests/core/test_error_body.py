@@ -922,3 +922,24 @@ def test_no_message_carries_the_card_number_that_it_repeats() -> None:
     (error,) = decode_errors(body)
 
     assert (error.message, error.failure_message) == ("Card [card number] refused", "[card number]")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            {"code": "A", "_links": {"se\x1blf": {"href": "https://e.test/\x1ba"}}, "transfer": "TR\x001"},
+            ErrorDetail(code="A", links={"self": "https://e.test/a"}, resources={"transfer": "TR1"}),
+        ),
+        ({"code": "-1", "type": "NOT_FOUND"}, ErrorDetail(code="NOT_FOUND")),
+        ({"code": ".5", "type": "NOT_FOUND"}, ErrorDetail(code="NOT_FOUND")),
+        ({"code": "A", "title": "no", "detail": "no"}, ErrorDetail(code="A", message="no")),
+        ({"code": "A", "errors": ["x" * 200] * 2}, ErrorDetail(code="A", message=("x" * 200 + "; " + "x" * 54))),
+    ],
+    ids=["control characters", "negative number", "fraction", "said twice", "one long text"],
+)
+def test_a_text_is_made_safe_wherever_it_stands(body: dict[str, object], expected: ErrorDetail) -> None:
+    """A short cut for texts that are in order must not let one through that is not."""
+    errors = decode_errors(json.dumps(body).encode())
+
+    assert errors == (expected,)
