@@ -107,7 +107,7 @@ async def _parts(session: ResilientSession, url: str) -> dict[str, Part]:
     def time() -> None:
         assert line is not None
         assert task is not None
-        AttemptTimer(line, task).stop()
+        AttemptTimer(line, task, now).stop()
 
     def count_in_flight() -> None:
         runtime.in_flight.begin(call)

@@ -222,9 +222,16 @@ def test_a_timeout_of_the_callers_own_is_a_cancellation() -> None:
     async def scenario() -> BaseException | None:
         async with Peer(hang()) as peer, ResilientSession(peer.url, sinks=[sink]) as session:
             try:
-                async with asyncio.timeout(0.05):
+                async with asyncio.timeout(None) as limit:
+
+                    async def run_out() -> None:
+                        await until(lambda: len(peer.seen) == 1)
+                        limit.reschedule(asyncio.get_running_loop().time())
+
+                    running_out = asyncio.ensure_future(run_out())
                     await session.post("/", json={})
             except TimeoutError as error:
+                await running_out
                 return error.__cause__
         return None
 

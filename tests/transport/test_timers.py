@@ -416,7 +416,7 @@ def test_a_cancellation_is_ours_only_where_nobody_else_cancelled_in_the_same_tur
         async def attempt() -> tuple[bool, int]:
             task = asyncio.current_task()
             assert task is not None
-            timers.append(AttemptTimer(line, task))
+            timers.append(AttemptTimer(line, task, line.loop.time()))
             return timers[0].has_cut(await failure(asyncio.Event().wait())), task.cancelling()
 
         task = asyncio.ensure_future(attempt())
@@ -452,7 +452,8 @@ def test_a_cut_that_something_on_the_way_made_another_failure_of_is_taken_back()
     async def scenario() -> tuple[bool, int]:
         task = asyncio.current_task()
         assert task is not None
-        timer = AttemptTimer(Line(asyncio.get_running_loop(), 1000.0), task)
+        loop = asyncio.get_running_loop()
+        timer = AttemptTimer(Line(loop, 1000.0), task, loop.time())
         timer.ring()
         await failure(asyncio.sleep(1))
         return timer.has_cut(OSError("swallowed")), task.cancelling()

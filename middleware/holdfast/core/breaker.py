@@ -51,6 +51,11 @@ class Health(StrEnum):
     UNKNOWN = "unknown"
 
 
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_WORKING: Final = Health.WORKING
+_FAILING: Final = Health.FAILING
+_UNKNOWN: Final = Health.UNKNOWN
+
 _SAYS_NOTHING: Final = frozenset({407, 408, 425, 429, 499})
 """4xx that are not the origin's judgement of a request: a proxy's or a limiter's, or of one that did not arrive."""
 
@@ -76,10 +81,10 @@ def health_of(status: int | None, reason: str) -> Health:
         reason: The classification's word.
     """
     if status is None:
-        return Health.UNKNOWN if reason in _NOT_THE_ORIGINS_DOING else Health.FAILING
+        return _UNKNOWN if reason in _NOT_THE_ORIGINS_DOING else _FAILING
     if status in _SAYS_NOTHING:
-        return Health.UNKNOWN
-    return Health.WORKING if 100 <= status < 500 and reason != _LOST_SUCCESS else Health.FAILING  # noqa: PLR2004
+        return _UNKNOWN
+    return _WORKING if 100 <= status < 500 and reason != _LOST_SUCCESS else _FAILING  # noqa: PLR2004
 
 
 class CircuitSnapshot(NamedTuple):

@@ -32,7 +32,7 @@ class Deadline(float):
 
     def left(self, now: float) -> float:
         """Seconds left; 0 when the deadline has passed."""
-        return max(0.0, self - now)
+        return self - now if self > now else 0.0
 
     def cut(self, limits: "AttemptLimits", now: float) -> bool:
         """Say whether an attempt that has just timed out was cut off by the deadline, and not by a limit of its own."""

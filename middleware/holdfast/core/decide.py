@@ -92,9 +92,9 @@ def decide(situation: Situation) -> Retry | Stop:
         ``Retry`` with the pause in seconds, never shortened to fit the deadline; or ``Stop`` with the first reason
         that holds.
     """
-    outcome = situation.answer.outcome
-    if outcome is not _RETRYABLE and not (outcome is _CONFLICT and _is_polled(situation)):
-        return _BY_OUTCOME[outcome]
+    final = stop_after(situation.answer, polls_conflict=situation.polls_conflict)
+    if final is not None:
+        return final
     pause_s = _pause(situation)
     for holds, otherwise in _ROWS:
         if not holds(situation, pause_s):
@@ -102,8 +102,13 @@ def decide(situation: Situation) -> Retry | Stop:
     return Retry(pause_s)
 
 
-def _is_polled(situation: Situation) -> bool:
-    return situation.polls_conflict and situation.answer.status == 409  # noqa: PLR2004
+def stop_after(answer: Classification, *, polls_conflict: bool) -> Stop | None:
+    """Give the end that an outcome alone decides; ``None`` where it depends on the situation."""
+    outcome = answer.outcome
+    if outcome is _RETRYABLE:
+        return None
+    is_polled = outcome is _CONFLICT and polls_conflict and answer.status == 409  # noqa: PLR2004
+    return None if is_polled else _BY_OUTCOME[outcome]
 
 
 def _pause(situation: Situation) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from holdfast.core.deadline import AttemptLimits
-from holdfast.core.decide import Retry, Situation, Stop, decide
+from holdfast.core.decide import Retry, Situation, Stop, decide, stop_after
 from holdfast.core.redact import origin_of
 from holdfast.engine import events
 from holdfast.engine.call import Attempt, Call
@@ -28,6 +28,7 @@ _NOT_SENT: Final[Mapping[StopReason, tuple[Callable[[str, float | None], Excepti
 
 # Looked up once: a member of an enumeration costs more than a call of a function.
 _SUCCESS: Final = Outcome.SUCCESS
+_IN_DOUBT: Final = Effect.IN_DOUBT
 _SUCCEEDED: Final = StopReason.SUCCEEDED
 
 _TOO_SHORT_SHARE: Final = 0.5
@@ -84,7 +85,8 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
             await _pause(call, attempt, decision.pause_s, ended, exchange, runtime, limits)
             now = clock()
         if call.stop_reason is not _SUCCEEDED:
-            last = await _settled(call, exchange, runtime, last, limits)
+            if call.effect is _IN_DOUBT:
+                last = await _settled(call, exchange, runtime, last, limits)
             call.elapsed_s = clock() - call.started
     except BaseException as error:
         _cut_off(call, error, exchange, runtime, limits)
@@ -253,6 +255,9 @@ def _decide(
     runtime: Runtime,
     limits: OriginLimits,
 ) -> Retry | Stop:
+    final = stop_after(verdict, polls_conflict=call.provider.polls_conflict)
+    if final is not None:
+        return final
     return decide(
         Situation(
             answer=verdict,
@@ -305,8 +310,6 @@ def _out_of_time(call: Call, runtime: Runtime) -> Answer | Fault:
 async def _settled(
     call: Call, exchange: Exchange, runtime: Runtime, last: Answer | Fault, limits: OriginLimits
 ) -> Answer | Fault:
-    if call.effect is not Effect.IN_DOUBT:
-        return last
     plan = reconciliation(
         call.lookup,
         method=call.method,

@@ -27,6 +27,10 @@ from holdfast.report import Classification
 
 _WITHOUT_CIRCUIT: Final = -1
 
+# Looked up once: a member of an enumeration costs more than a call of a function.
+_WORKING: Final = Health.WORKING
+_FAILING: Final = Health.FAILING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginState:
@@ -148,9 +152,9 @@ class OriginGuard:
         self._leave_place()
         if circuit is None:
             return None
-        if health is Health.WORKING:
+        if health is _WORKING:
             circuit.succeeded(ticket, now)
-        elif health is Health.FAILING:
+        elif health is _FAILING:
             overloaded = isinstance(ended, Answer) and ended.status == 503  # noqa: PLR2004 - RFC 9110 section 15.6.4
             advised_s = verdict.retry_after if overloaded and verdict.retry_after else 0.0
             circuit.failed(ticket, now, self._draw(), advised_s)
@@ -197,9 +201,9 @@ class OriginGuard:
         """Adapt the pace, close the gate where the origin says so, and let those in line know."""
         answer = ended if isinstance(ended, Answer) else None
         health = health_of(None if answer is None else answer.status, verdict.reason)
-        if health is Health.WORKING:
+        if health is _WORKING:
             self._gate.succeeded(now)
-        elif health is Health.FAILING:
+        elif health is _FAILING:
             self._gate.failed(sent_at, now)
         if answer is None or not self.policy.rate_gate:
             return health

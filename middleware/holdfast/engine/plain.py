@@ -44,9 +44,8 @@ class PlainCall:
         self._new_call = new_call
         self._call: Call | None = None
 
-    def succeed(self, answer: Answer, runtime: Runtime) -> None:
+    def succeed(self, answer: Answer, now: float, runtime: Runtime) -> None:
         """Conclude it with a 2xx of which nothing else is to be said, straight from where it was asked for."""
-        now = runtime.now()
         self._answer, self._ended = answer, now
         verdict = classified_success(answer.status, self._method)
         news = self._limits.leave(self._ticket, answer, verdict, sent_at=self._started, now=now)

@@ -113,11 +113,15 @@ class RequestBody(Payload):
         """Only count: aiohttp calls this after each attempt, and whenever another body takes its place."""
         self.closes += 1
 
+    @property
+    def holds_something(self) -> bool:
+        """Whether there is anything to release."""
+        return type(self._source) is not BytesPayload
+
     async def release(self) -> None:
         """Close the source, as aiohttp does with what it was given to send. Called once, when the call has ended."""
-        if type(self._source) is not BytesPayload:  # which has nothing to close
-            with suppress(Exception):  # a file that cannot be closed must not cost the answer that has arrived
-                await self._source.close()
+        with suppress(Exception):  # a file that cannot be closed must not cost the answer that has arrived
+            await self._source.close()
 
 
 def body_from(data: Any) -> RequestBody | None:  # noqa: ANN401 - whatever aiohttp accepts as data=

@@ -97,8 +97,9 @@ class Calls:
             answer = await make_call(call, exchange, runtime)
         finally:
             in_flight.end(call)
-            if exchange.body is not None:
-                await exchange.body.release()
+            body = exchange.body
+            if body is not None and body.holds_something:
+                await body.release()
         response = _with_report(answer.response, call.report)
         check = self._client.raise_for_status if asked is None else asked
         if check:
@@ -108,14 +109,16 @@ class Calls:
     async def _make_plain(self, shown: object, name: str, method: str, url: StrOrURL) -> aiohttp.ClientResponse:
         """Make a call of which nothing is said but where it goes: without a record, while all goes well."""
         runtime, task, bare = self.runtime, asyncio.current_task(), self.reader.known_bare(name, url)
-        call = None if bare is None or task is None else self._begun(bare)
+        clock = runtime.now
+        started = clock()
+        call = None if bare is None or task is None else self._begun(bare, started)
         if bare is None or task is None or call is None:
             return await self._make(shown, name, method, url, {})
         asked, in_flight = bare.asked, runtime.in_flight
         exchange = self.reader.new_exchange(bare) if bare.has_secrets else None
         in_flight.begin(call, task)
         try:
-            timer = AttemptTimer(bare.line, task)
+            timer = AttemptTimer(bare.line, task, started)
             ended: aiohttp.ClientResponse | BaseException
             try:
                 if exchange is None:
@@ -131,7 +134,7 @@ class Calls:
                 del ended  # an error would hold itself, by way of its traceback
                 return await self._go_on(call.taken_over(), exchange)
             timer.go_on_with(ended)
-            call.succeed(Answer(ended.status, ended.headers), runtime)
+            call.succeed(Answer(ended.status, ended.headers), clock(), runtime)
         finally:
             in_flight.end(call)
         response = _with_report(ended, call.report)
@@ -140,9 +143,8 @@ class Calls:
             await self._raise_if_asked(check, call.record(), response)
         return response
 
-    def _begun(self, bare: Bare) -> PlainCall | None:
+    def _begun(self, bare: Bare, started: float) -> PlainCall | None:
         """Take a turn to send; ``None`` where it has to be waited for, or will not come."""
-        started = self.runtime.now()
         limits = self.runtime.limits.of(bare.origin, bare.policy)
         ticket = limits.try_enter(started, started + bare.deadline_s, False, True)  # noqa: FBT003 - as the port has them
         return None if ticket is None else PlainCall(bare.asked.method, started, limits, ticket, bare.new_call)

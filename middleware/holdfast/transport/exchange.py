@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import aiohttp
 from aiohttp.typedefs import LooseHeaders
@@ -52,6 +52,9 @@ class HttpExchange(ABC):
     status: int | None = field(default=None, init=False)
     """Status of the attempt in flight, from the moment its head is here."""
 
+    sees_single_hops: ClassVar[bool] = False
+    """Whether each hop of a call is sent by itself, and only what came before tells how far the call has got."""
+
     _guard: SingleSend | None = field(default=None, init=False)
     """That of the attempt in flight; ``None`` where it needs none."""
 
@@ -89,7 +92,7 @@ class HttpExchange(ABC):
             return Answer(response.status, {}, response=response)
         answer = Answer(response.status, response.headers)
         answer.response = response
-        if guard is not None or response.history:
+        if self.sees_single_hops or response.history or (guard is not None and len(guard.inner) > 1):
             self._tell_of_the_way(answer, response)
         # After a redirect the status is that of another request.
         self.status = None if answer.redirects else answer.status

@@ -8,7 +8,7 @@ is proof that nothing was sent only where it came out of the sending of this ver
 import asyncio
 from dataclasses import dataclass, field
 from traceback import walk_tb
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import aiohttp
 from aiohttp import hdrs
@@ -34,6 +34,8 @@ _AIOHTTPS_SEND: Final = "_connect_and_send_request"
 @dataclass(kw_only=True)
 class HopExchange(HttpExchange):
     """Sends the attempts of one hop through the rest of the middleware chain. Confined to one event loop."""
+
+    sees_single_hops: ClassVar[bool] = True
 
     request: aiohttp.ClientRequest
     handler: aiohttp.ClientHandlerType

@@ -6,6 +6,7 @@ Everything that can be wrong with the arguments is said here, before anything is
 import json as json_library
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -58,6 +59,12 @@ class Bare(NamedTuple):
     """A request of which nothing is said but method and address, which is safe, and takes no key unasked."""
 
     asked: Asked
+    look: Callable[[aiohttp.ClientSession], object]
+    """Gives the client's methods that send it: asked of itself, they are others when they are replaced."""
+
+    methods: object
+    """What it gave when they were aiohttp's own."""
+
     line: Line
     limits: aiohttp.ClientTimeout
     """What aiohttp is told of an attempt whose time the deadline does not cut, and the line keeps."""
@@ -206,14 +213,14 @@ class RequestReader:
 
     def known_bare(self, name: str, url: StrOrURL) -> Bare | None:
         """Give a bare request that was made before, where nothing that was looked at then may have changed."""
-        middlewares, traces = self._watchers
-        if middlewares or traces or binding() or not is_as_shipped(self._client, name):
-            return None
         try:
             bare = self._bare.get((name, url))
         except TypeError:
             return None
-        return None if bare is None or (self._default_headers and not bare.has_secrets) else bare
+        middlewares, traces = self._watchers
+        if bare is None or middlewares or traces or binding() or (self._default_headers and not bare.has_secrets):
+            return None
+        return bare if bare.look(self._client) == bare.methods else None
 
     def _note_bare(self, asked: Asked, place: _Place) -> None:
         """Keep a bare request, of which nothing is different next time but the credentials, which aiohttp adds."""
@@ -223,8 +230,11 @@ class RequestReader:
         if len(self._bare) >= _PLACES_KEPT:
             self._bare.clear()
         policy, deadline = self._policy, deadline_after(0.0, self._policy.deadline)
+        look = attrgetter(asked.name, "_request")
         self._bare[asked.name, asked.url] = Bare(
             asked=asked,
+            look=look,
+            methods=look(self._client),
             line=line,
             limits=asked.limits.without_total(deadline.limits(0.0, asked.usual_s).connect_s),
             policy=policy,
@@ -255,18 +265,11 @@ class RequestReader:
         if is_plain and name == "head":
             options.setdefault("allow_redirects", False)
         usual_s = _shortest(policy.attempt_timeout, limits.total, policy.deadline)
-        return Asked(
-            client=client,
-            shown=shown if is_watched else None,
-            name=name,
-            method=method,
-            url=url,
-            options=options,
-            middlewares=middlewares,
-            limits=self._limits if limits is self._limits.given else TimeLimits(limits),
-            usual_s=usual_s,
-            line=self.lines.of(usual_s) if is_plain else None,
-        )
+        time_limits = self._limits if limits is self._limits.given else TimeLimits(limits)
+        line = self.lines.of(usual_s) if is_plain else None
+        shown = shown if is_watched else None
+        # Arguments by name would cost twice as much.
+        return Asked(client, shown, name, method, url, options, middlewares, time_limits, usual_s, line)
 
     def _guarded(self, asked: Asked, policy: Policy, body: RequestBody | None) -> SessionExchange:
         """See that each attempt goes out once, and that what is secret stays at home."""

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 from aiohttp.typedefs import StrOrURL
@@ -53,8 +52,7 @@ class TimeLimits:
         return self._endless
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """What a caller asked aiohttp for; the same in every attempt, and in every call that asks for it again."""
 
     client: aiohttp.ClientSession
@@ -159,7 +157,7 @@ class SessionExchange(HttpExchange):
             self._timer = None
             return self._send_timed_by_aiohttp(options, asked.limits.within(total_s, connect_s))
         limits = asked.limits.without_total(connect_s)
-        self._timer = AttemptTimer(line, task)
+        self._timer = AttemptTimer(line, task, line.loop.time())
         return asked.sent(options, limits)
 
     async def _send_timed_by_aiohttp(

@@ -79,19 +79,20 @@ class AttemptTimer:
 
     __slots__ = ("_body", "_cancelling", "_line", "_rang", "_task")
 
-    def __init__(self, line: Line, task: "asyncio.Task[Any]") -> None:
+    def __init__(self, line: Line, task: "asyncio.Task[Any]", now: float) -> None:
         """Begin an attempt.
 
         Args:
             line: The attempts of its length.
             task: What makes it.
+            now: The present moment of the event loop's clock.
         """
         self._task = task
         self._cancelling = task.cancelling()
         self._rang = False
         self._body: aiohttp.StreamReader | None = None
         self._line = line  # which lives as long as its attempts, and no longer than who asks for them
-        ends = line.ends[self] = line.loop.time() + line.seconds
+        ends = line.ends[self] = now + line.seconds
         if line.is_idle:
             line.watch(ends)
 
