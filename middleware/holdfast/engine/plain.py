@@ -16,8 +16,8 @@ from holdfast.outcome import StopReason
 from holdfast.protocols import Answer, OriginLimits, Ticket
 from holdfast.report import CallReport
 
-_DEBUG: Final = logging.DEBUG
-_INFO: Final = logging.INFO
+_LEVELS: Final = (logging.INFO, logging.DEBUG)
+"""Those of the events of a success."""
 
 
 class PlainCall:
@@ -51,10 +51,10 @@ class PlainCall:
         news = self._limits.leave(self._ticket, answer, verdict, sent_at=self._started, now=now)
         if news is not None:
             events.circuit_changed(runtime, self.record(), news)
-        if runtime.listeners(_DEBUG):
-            events.attempt_ended(runtime, self.record(), self.record().attempts[-1])
-        if runtime.listeners(_INFO):
-            events.call_ended(runtime, self.record())
+        if runtime.is_heard(_LEVELS):
+            call = self.record()
+            events.attempt_ended(runtime, call, call.attempts[-1])
+            events.call_ended(runtime, call)
 
     def taken_over(self) -> Call:
         """Give the call to the drive, which sends nothing before it has seen what came of this send."""

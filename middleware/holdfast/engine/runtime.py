@@ -47,6 +47,17 @@ class Runtime:
                 _tell_of_failure(sink, error)
         return found
 
+    def is_heard(self, levels: Sequence[int]) -> bool:
+        """Say whether any sink wants events of one of these levels."""
+        for sink in self.sinks:
+            try:
+                for level in levels:
+                    if sink.enabled(level):
+                        return True
+            except Exception as error:  # noqa: BLE001 - likewise
+                _tell_of_failure(sink, error)
+        return False
+
     def emit(self, listeners: Sequence[EventSink], event: str, level: int, fields: dict[str, Any]) -> None:
         """Send an event to sinks that want its level. A sink that fails never costs a call its answer.
 
