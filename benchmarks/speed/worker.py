@@ -48,6 +48,8 @@ class Stretch:
     scenario: str
     concurrency: int
     calls: int
+    collects: bool = True
+    """Whether the garbage collector runs meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ async def make_calls(send: Send, scenario: Scenario, stretch: Stretch) -> Spent:
                 raise AssertionError(f"{scenario.name}: wanted {wanted}, got {answer}")
 
     gc.collect()
+    if not stretch.collects:
+        gc.disable()
     os.getppid()
     cpu, wall = process_time(), perf_counter()
     if stretch.concurrency == 1:
@@ -78,6 +82,7 @@ async def make_calls(send: Send, scenario: Scenario, stretch: Stretch) -> Spent:
         await asyncio.gather(*(work() for _ in range(stretch.concurrency)))
     spent = Spent(process_time() - cpu, perf_counter() - wall)
     os.getppid()
+    gc.enable()
     return spent
 
 
