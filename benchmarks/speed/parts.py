@@ -1,9 +1,8 @@
-"""Where the instructions of a quiet, successful GET go: each part of the way by itself, under callgrind.
+"""Where the instructions of a call go: each part of the way by itself, under callgrind.
 
     python -m benchmarks.speed.parts
 
-A stretch of each part is counted, and that of an empty function taken off. What no part names is the coroutines
-between them. Keeps the table in ``RESULTS.md``.
+A stretch of each part is counted, and that of an empty function taken off. Keeps the tables in ``RESULTS.md``.
 """
 
 import argparse
@@ -12,169 +11,206 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from benchmarks.results import keep, machine, table
 from benchmarks.speed.instructions import total_of
+from benchmarks.speed.logs import log_to
+from benchmarks.speed.scenarios import ORDER, SCENARIOS
 from benchmarks.speed.server import serving
 
 from holdfast import ResilientSession
+from holdfast.core.classify import classify
+from holdfast.core.error_body import decode_errors
+from holdfast.core.redact import allowed
 from holdfast.engine import events
-from holdfast.engine.drive import make_call
-from holdfast.protocols import Answer, Fault
+from holdfast.protocols import Answer
+from holdfast.providers import FINIX
+from holdfast.telemetry.structlog import LogSink
 from holdfast.transport.timers import AttemptTimer
 
-REPEATS: Final = 1_000
+REPEATS: Final = 500
 WARM: Final = 60
 
+QUIET: Final = "a quiet GET"
+EVENT: Final = "its event"
+REFUSED: Final = "a 422, decoded and logged"
+
 WHY: Final = """\
-Why a quiet GET does not come to 1.05: that leaves 16 000 instructions, of which this Python takes 400 for each call of
-a function, 650 for a property, 2 500 for a coroutine. Circuit, gate, budget, record and timer take more than that
-together, and each of them is a safety that somebody pays for. It comes to less than the sum of its parts because the
-way through aiohttp is shorter: `_request` without `get` (10 000 less), no timer of the loop for each request (24 000
-less), no client middleware for a request that needs no guard (8 000 less).
+A quiet GET comes to less than the sum of its parts because the way through aiohttp is shorter: `_request` without `get`
+(10 000 less), no timer of the loop for each request (24 000 less), no client middleware for a request that needs no
+guard (8 000 less).
 
-Why an event does not come to 1.15: from `info()` to the file structlog takes 51 000 instructions for the 14 fields of
-an `outbound.call`, orjson's 4 000 among them: 1.16 by itself. Bare aiohttp with a line of five fields comes to 1.14."""
-
-Part = Callable[[], object]
+Why an event does not come to 1.15, nor a 422 to 1.20: a JSON line is most of it. From `bind()` to the file structlog
+takes a tenth of a bare GET for the 13 fields of an `outbound.call`, a line of five fields brings bare aiohttp to 1.14,
+and a 422 writes two lines. This Python takes 400 instructions for a call of a function and 400 for a key that is put
+into a dictionary."""
 
 
-class _Still:
-    """An exchange that answers at once, so that only the engine is counted."""
+class Part(NamedTuple):
+    """A stretch of the way."""
 
-    replayable, bytes_sent, status = True, None, None
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    async def send(self, total_s: float, connect_s: float) -> Answer | Fault:
-        del total_s, connect_s
-        return self._answer
-
-    async def look_up(self, address: str, total_s: float, connect_s: float) -> Answer | Fault:
-        del address, total_s, connect_s
-        return self._answer
-
-    def discard(self, ended: Answer | Fault) -> None:
-        """Have nothing to give back."""
+    of: str
+    name: str
+    run: Callable[[], object]
 
 
 def _nothing() -> None:
     """Cost what being called costs."""
 
 
-def _run(coroutine: Coroutine[Any, Any, object]) -> None:
-    with suppress(StopIteration):
-        coroutine.send(None)
+def _sink(level: int) -> LogSink:
+    return LogSink(structlog.get_logger().bind() if level == logging.INFO else _deaf())
 
 
-async def _parts(session: ResilientSession, url: str) -> dict[str, Part]:
-    response = await session.get(url)
-    await response.read()
-    await (await session.get(url)).read()  # which is read as a request that was made before
-    reader, runtime, task = session._calls.reader, session._calls.runtime, asyncio.current_task()  # noqa: SLF001 - its parts
-    now, answer = runtime.now(), Answer(200, response.headers)
+def _deaf() -> Any:  # noqa: ANN401 - structlog loggers share no type
+    return structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)).bind()
 
-    def read() -> Any:  # noqa: ANN401 - a tuple of four
-        return reader.read(session, "get", "GET", url, {}, now)
 
-    call, exchange, *_ = read()
-    limits, line = runtime.limits.of(call.origin, call.policy), exchange.asked.line
-    ended = read()[0]
-    ended.begin_attempt(now)
-    verdict = ended.end_attempt(answer, now)
-    ended.outcome, ended.stop_reason = verdict.outcome, type(ended.stop_reason).SUCCEEDED
-
-    def start() -> None:
-        session.get(url)._coro.close()  # noqa: SLF001 - so that nobody misses its await
-
-    def record() -> None:
-        call.begin_attempt(now)
-        call.end_attempt(answer, now)
-        call.attempts.clear()
-
-    def protect() -> None:
-        guard = runtime.limits.of(call.origin, call.policy)
-        ticket = guard.try_enter(now, now + 300.0, False, True)  # noqa: FBT003 - as the port has them
-        guard.leave(ticket or 0, answer, verdict, sent_at=now, now=now)
-
-    def time() -> None:
-        assert line is not None
-        assert task is not None
-        AttemptTimer(line, task, now).stop()
+async def _quiet_parts(session: ResilientSession, url: str) -> list[Part]:
+    calls, task = session._calls, asyncio.current_task()  # noqa: SLF001 - its parts
+    reader, runtime = calls.reader, calls.runtime
+    for _ in range(2):  # from the second time on it is a request that was made before
+        response = await session.get(url)
+        await response.read()
+    bare, now = reader.known_bare("get", url), runtime.now()
+    assert bare is not None
+    assert task is not None
+    call, answer, in_flight = calls._begun(bare, now), Answer(200, response.headers), runtime.in_flight  # noqa: SLF001
+    assert call is not None
 
     def count_in_flight() -> None:
-        runtime.in_flight.begin(call)
-        runtime.in_flight.end(call)
+        in_flight.begin(call, asyncio.current_task())
+        in_flight.end(call)
 
-    def tell() -> None:
-        events.attempt_ended(runtime, ended, ended.attempts[-1])
-        events.call_ended(runtime, ended)
-
-    assert limits is not None
-    return {
-        "nothing": _nothing,
-        "`session.get()`, as far as its coroutine": start,
-        "reading the request: its call and its exchange": read,
-        "counting the call as in flight": count_in_flight,
-        "the engine, with the three below, and a second reading": lambda: _run(
-            make_call(read()[0], _Still(answer), runtime)
+    return [
+        Part(QUIET, "`session.get()`, as far as its coroutine", lambda: session.get(url).close()),
+        Part(QUIET, "looking the request up, and whether all is as it was", lambda: reader.known_bare("get", url)),
+        Part(QUIET, "a turn: circuit, rate gate, retry budget", lambda: calls._begun(bare, now)),  # noqa: SLF001
+        Part(QUIET, "counting the call as in flight", count_in_flight),
+        Part(QUIET, "the timer of the attempt", lambda: AttemptTimer(bare.line, task, now).stop()),
+        Part(
+            QUIET,
+            "telling the limits, and asking the log whether it listens",
+            lambda: call.succeed(answer, now, runtime),
         ),
-        "of it: circuit, rate gate, retry budget": protect,
-        "of it: the attempt's record and its classification": record,
-        "of it: asking the log twice whether it listens": tell,
-        "the timer of the attempt": time,
-    }
+    ]
 
 
-async def _count(url: str) -> None:
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING), cache_logger_on_first_use=True
-    )
-    async with ResilientSession() as session:
-        parts = await _parts(session, url)
-        for part in parts.values():
+async def _event_parts(session: ResilientSession, url: str) -> list[Part]:
+    calls = session._calls  # noqa: SLF001 - its parts
+    for _ in range(2):
+        response = await session.get(url)
+        await response.read()
+    runtime, now = calls.runtime, calls.runtime.now()
+    bare = calls.reader.known_bare("get", url)
+    assert bare is not None
+    answer, sink = Answer(200, response.headers), runtime.sinks[0]
+
+    def succeed() -> None:
+        call = calls._begun(bare, now)  # noqa: SLF001
+        assert call is not None
+        call.succeed(answer, now, runtime)
+
+    def record() -> Any:  # noqa: ANN401 - a Call
+        call = calls._begun(bare, now)  # noqa: SLF001
+        assert call is not None
+        call._answer, call._ended = answer, now  # noqa: SLF001
+        return call.record()
+
+    known = record()
+    fields = allowed(events._of_verdict(known))  # noqa: SLF001
+    return [
+        Part(EVENT, "a turn, and telling of a success with a log that listens", succeed),
+        Part(EVENT, "of it: a turn, and the record of the call", record),
+        Part(EVENT, "of it: gathering the fields", lambda: events._of_verdict(known)),  # noqa: SLF001
+        Part(EVENT, "of it: what may leave", lambda: allowed(fields)),
+        Part(EVENT, "of it: structlog, orjson and the file", lambda: sink.emit("outbound.call", logging.INFO, fields)),
+    ]
+
+
+async def _refused_parts(session: ResilientSession, url: str) -> list[Part]:
+    calls, body = session._calls, SCENARIOS["refused"].body  # noqa: SLF001 - its parts
+    runtime, now = calls.runtime, calls.runtime.now()
+    headers = {"Content-Type": "application/json", "X-Request-ID": "7f3a5c"}
+    answer = Answer(422, headers, body)
+
+    def read() -> Any:  # noqa: ANN401 - a tuple of four
+        return calls.reader.read(session, "post", "POST", url, {"json": ORDER}, now)
+
+    call = read()[0]
+    call.begin_attempt(now)
+    call.end_attempt(answer, now)
+    return [
+        Part(REFUSED, "reading the request: its key, its body, its guard", read),
+        Part(
+            REFUSED,
+            "the verdict on the answer",
+            lambda: classify(422, method="POST", headers=headers, body=body, provider=FINIX, keyed=True),
+        ),
+        Part(REFUSED, "of it: decoding its errors", lambda: decode_errors(body)),
+        Part(REFUSED, "the event of the attempt", lambda: events.attempt_ended(runtime, call, call.attempts[-1])),
+        Part(REFUSED, "the event of the call", lambda: events.call_ended(runtime, call)),
+    ]
+
+
+async def _count(url: str, log: Path) -> None:
+    log_to(log, logging.INFO)
+    async with (
+        ResilientSession(sinks=[_sink(logging.WARNING)]) as quiet,
+        ResilientSession(sinks=[_sink(logging.INFO)]) as loud,
+        ResilientSession(sinks=[_sink(logging.INFO)], provider=FINIX) as finix,
+    ):
+        parts = [
+            Part("", "nothing", _nothing),
+            *await _quiet_parts(quiet, f"{url}{SCENARIOS['get'].path}"),
+            *await _event_parts(loud, f"{url}{SCENARIOS['get'].path}"),
+            *await _refused_parts(finix, f"{url}{SCENARIOS['refused'].path}"),
+        ]
+        for part in parts:
             for _ in range(WARM):
-                part()
+                part.run()
         os.getppid()
-        for part in parts.values():
+        for part in parts:
             for _ in range(REPEATS):
-                part()
+                part.run()
             os.getppid()
-    print("\n".join(parts))
+    print("\n".join(f"{part.of}: {part.name}" for part in parts))
+
+
+def _tables(counted: list[tuple[str, int]]) -> Iterator[str]:
+    nothing = counted[0][1]
+    rows = [(*name.split(": ", 1), f"{(total - nothing) / REPEATS:,.0f}") for name, total in counted[1:]]
+    for of, some in groupby(rows, lambda row: row[0]):
+        yield table([f"of {of}", "instructions"], *[list(row[1:]) for row in some])
 
 
 def main() -> None:
-    """Count every part in a process of its own, print the table and keep it."""
-    parser = argparse.ArgumentParser(description="Count where the instructions of a quiet GET go.")
-    parser.add_argument("--counted", metavar="URL", help=argparse.SUPPRESS)
+    """Count every part in a process of its own, print the tables and keep them."""
+    parser = argparse.ArgumentParser(description="Count where the instructions of a call go.")
+    parser.add_argument("--counted", metavar=("URL", "LOG"), nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.counted:
-        asyncio.run(_count(chosen.counted))
+        url, log = chosen.counted
+        asyncio.run(_count(url, Path(log)))
         return
     with serving() as server, TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         valgrind = ["valgrind", "-q", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={out}"]
-        command = [*valgrind, sys.executable, "-m", "benchmarks.speed.parts", "--counted", f"{server.url}/accounts/AC1"]
+        command = [*valgrind, sys.executable, "-m", "benchmarks.speed.parts", "--counted", server.url, f"{folder}/log"]
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": "0"}
         )
         names = done.stdout.splitlines()
-        totals = [total_of(Path(f"{out}.{number}")) for number in range(2, len(names) + 2)]
-    rows = [[name, f"{(total - totals[0]) / REPEATS:,.0f}"] for name, total in zip(names, totals, strict=True)][1:]
-    parts = [
-        f"`python -m benchmarks.speed.parts`. {machine('aiohttp', 'structlog')}",
-        table(["part", "instructions"], *rows),
-        WHY,
-    ]
+        counted = [(name, total_of(Path(f"{out}.{number}"))) for number, name in enumerate(names, start=2)]
+    parts = [f"`python -m benchmarks.speed.parts`. {machine('aiohttp', 'structlog')}", *_tables(counted), WHY]
     print("\n\n".join(parts))
-    keep("parts", "Where the instructions of a quiet GET go", parts)
+    keep("parts", "Where the instructions of a call go", parts)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 from weakref import ref
 
@@ -59,6 +59,7 @@ from holdfast.transport.hop_request import base_path_of, is_websocket, made_read
 from holdfast.transport.inherited import inherited_headers
 from holdfast.transport.request import exceeds
 from holdfast.transport.single_send import Inquiry, SingleSend, under_way
+from holdfast.values import dataclass
 
 _SENT_AGAIN: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that aiohttp sends once more by itself after a lost connection."""
@@ -292,7 +293,7 @@ class _ResilientMiddleware:
         if exceeds(limits, DEADLINE_CAP_S) and not self._has_warned:
             self._has_warned = True
             events.deadline_clamped(self._runtime, None, None, started)
-        return Call(
+        call = Call(
             method=request.method,
             url=str(request.url),
             provider=self._provider,
@@ -302,11 +303,10 @@ class _ResilientMiddleware:
             ),
             started=started,
             attempt_timeout_s=self._policy.attempt_timeout,
-            key=plan,
-            lookup=None if plan.key is None else self._provider.lookup,
-            sent=document,
-            base_path=base_path_of(request),
         )
+        call.key, call.lookup = plan, None if plan.key is None else self._provider.lookup
+        call.sent, call.base_path = document, base_path_of(request)
+        return call
 
 
 def _before(total_s: float | None) -> float:

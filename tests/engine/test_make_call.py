@@ -111,7 +111,10 @@ async def drive(
     policy = given.pop("policy", Policy())
     runtime = Runtime(given["provider"], (sink or RecordingSink(),), limits or Refusing(), lambda: draw)
     started = runtime.now()
+    asked = {name: given.pop(name) for name in ("operation", "key", "lookup", "sent", "base_path") if name in given}
     call = Call(policy=policy, deadline=deadline_after(started, policy.deadline), started=started, **given)
+    for name, value in asked.items():
+        setattr(call, name, value)
     return call, await make_call(call, memory, runtime)
 
 
@@ -314,8 +317,8 @@ def test_a_pause_that_overruns_ends_the_call_without_another_send(*, landed: boo
             policy=Policy(),
             deadline=deadline_after(runtime.now(), 300.0),
             started=runtime.now(),
-            key=KeyPlan("k"),
         )
+        call.key = KeyPlan("k")
         try:
             return await make_call(call, memory, runtime), call
         except DeadlineExceededError as error:

@@ -122,11 +122,9 @@ class Simulation:
             deadline=deadline_after(started, order.policy.deadline),
             started=started,
             attempt_timeout_s=order.policy.attempt_timeout,
-            operation=order.call,
-            key=NO_KEY if key is None else KeyPlan(key),
-            lookup=LOOKUP if order.kind is Kind.KEYED_LOOKUP else None,
-            sent=order.body,
         )
+        call.operation, call.key = order.call, NO_KEY if key is None else KeyPlan(key)
+        call.lookup, call.sent = LOOKUP if order.kind is Kind.KEYED_LOOKUP else None, order.body
         ended: Answer | BaseException | None = None
         try:
             ended = await make_call(call, SimulatedExchange(account), self._runtimes[provider.name])

@@ -5,7 +5,6 @@ Pure: an error in, status, headers and body out. The texts are constant; of the 
 """
 
 import json
-from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil, isfinite
 from typing import Any, Final
@@ -20,6 +19,7 @@ from holdfast.errors import (
     RetriesExhaustedError,
 )
 from holdfast.outcome import Effect
+from holdfast.values import dataclass
 
 MEDIA_TYPE: Final = "application/problem+json"
 

@@ -6,7 +6,7 @@ The record is filled in as the call runs and turned into a frozen ``CallReport``
 import os
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -26,21 +26,31 @@ _NONE: Final = Effect.NONE
 _IN_DOUBT: Final = Effect.IN_DOUBT
 _LANDED: Final = Effect.LANDED
 _SUCCESS: Final = Outcome.SUCCESS
+_PERMANENT_FAILURE: Final = Outcome.PERMANENT_FAILURE
+_PERMANENT: Final = StopReason.PERMANENT
 
 
-@dataclass(eq=False, slots=True)
 class Attempt:
     """One send, as it happened. Times in seconds."""
 
-    number: int
-    started_s: float
-    elapsed_s: float = field(default=0.0, init=False)
-    answer: Classification | None = field(default=None, init=False)
-    bytes_sent: bool | None = field(default=None, init=False)
-    error: str | None = field(default=None, init=False)
-    pause_s: float | None = field(default=None, init=False)
-    headers: Mapping[str, str] | None = field(default=None, init=False)
-    """Of the answer, for what a report or an event takes out of them."""
+    __slots__ = ("answer", "bytes_sent", "elapsed_s", "error", "headers", "number", "pause_s", "started_s")
+
+    def __init__(self, number: int, started_s: float) -> None:
+        """Begin.
+
+        Args:
+            number: Its own; the first is 1.
+            started_s: When, since the call began.
+        """
+        self.number: int = number
+        self.started_s: float = started_s
+        self.elapsed_s: float = 0.0
+        self.answer: Classification | None = None
+        self.bytes_sent: bool | None = None
+        self.error: str | None = None
+        self.pause_s: float | None = None
+        self.headers: Mapping[str, str] | None = None
+        """Of the answer, for what a report or an event takes out of them."""
 
     @property
     def verdict(self) -> Classification:
@@ -56,57 +66,89 @@ def new_call_id() -> str:
     return os.urandom(8).hex()
 
 
-@dataclass(eq=False, slots=True)
 class Call:
     """The record of one call. Confined to one event loop."""
 
-    method: str
-    url: str
-    """Absolute address as it is sent, query and all: for sending and for ``safe_url``, never for a log line."""
+    __slots__ = (
+        *("_call_id", "_report", "attempt_timeout_s", "attempts", "base_path", "deadline", "effect", "elapsed_s"),
+        *("errors", "has_turn", "in_flight", "key", "key_dropped", "landed_answer", "limits", "lookup", "method"),
+        *("operation", "outcome", "policy", "provider", "reason", "retry_after_s", "sent", "started", "status"),
+        *("stop_reason", "ticket", "url"),
+    )
 
-    provider: Provider
-    policy: Policy
-    deadline: Deadline
-    started: float
-    """On the event loop's clock."""
-
-    attempt_timeout_s: float | None = None
-    operation: str | None = None
-    key: KeyPlan = NO_KEY
-    lookup: Lookup | None = None
-    sent: Mapping[str, Any] | None = None
+    operation: str | None
+    key: KeyPlan
+    lookup: Lookup | None
+    sent: Mapping[str, Any] | None
     """The JSON body, for lookups to compare with; ``None`` where it is not known. It goes into no report."""
 
-    base_path: str = ""
+    base_path: str
     """Path of the session's base address, which lookups go below."""
 
-    attempts: list[Attempt] = field(default_factory=list)
-    in_flight: bool = field(default=False, init=False)
-    effect: Effect = field(default=Effect.NONE, init=False)
-    outcome: Outcome = field(default=Outcome.PERMANENT_FAILURE, init=False)
-    reason: str = field(default="local_error", init=False)
-    stop_reason: StopReason = field(default=StopReason.PERMANENT, init=False)
-    status: int | None = field(default=None, init=False)
-    errors: tuple[ErrorDetail, ...] = field(default=(), init=False)
-    retry_after_s: float | None = field(default=None, init=False)
-    elapsed_s: float = field(default=0.0, init=False)
-    key_dropped: bool = field(default=False, init=False)
+    attempts: list[Attempt]
+    effect: Effect
+    outcome: Outcome
+    stop_reason: StopReason
+    status: int | None
+    errors: tuple[ErrorDetail, ...]
+    retry_after_s: float | None
+    key_dropped: bool
     """Whether an attempt was redirected to another origin, where no key of ours is known."""
 
-    limits: OriginLimits | None = field(default=None, init=False)
+    limits: OriginLimits | None
     """Those of the origin, once the call has asked for them."""
 
-    ticket: Ticket = field(default=0, init=False)
+    ticket: Ticket
     """Of the attempt in flight, or of the next, at these limits."""
 
-    has_turn: bool = field(default=False, init=False)
+    has_turn: bool
     """Whether the next attempt has its ticket already."""
 
-    landed_answer: Answer | None = field(default=None, init=False)
+    landed_answer: Answer | None
     """A success whose body was lost; it is what the caller gets when nothing better came."""
 
-    _call_id: str | None = field(default=None, init=False)
-    _report: CallReport | None = field(default=None, init=False)
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        provider: Provider,
+        policy: Policy,
+        deadline: Deadline,
+        started: float,
+        attempt_timeout_s: float | None = None,
+    ) -> None:
+        """Begin without an attempt; what only some calls have is set where one has it.
+
+        Args:
+            method: The HTTP method.
+            url: Absolute address as it is sent, query and all: for sending and for ``safe_url``, never for a log line.
+            provider: Whom it goes to.
+            policy: How often, how fast and how long it may be tried.
+            deadline: When it ends.
+            started: When it began, on the event loop's clock.
+            attempt_timeout_s: Seconds of one attempt; ``None`` gives it all that is left.
+        """
+        self.method: str = method
+        self.url: str = url
+        self.provider: Provider = provider
+        self.policy: Policy = policy
+        self.deadline: Deadline = deadline
+        self.started: float = started
+        self.attempt_timeout_s: float | None = attempt_timeout_s
+        self.operation = self.lookup = self.sent = None
+        self.key, self.base_path = NO_KEY, ""
+        self.attempts = []
+        self.in_flight: bool = False
+        self.effect, self.outcome, self.stop_reason = _NONE, _PERMANENT_FAILURE, _PERMANENT
+        self.reason: str = "local_error"
+        self.status = self.retry_after_s = None
+        self.errors = ()
+        self.elapsed_s: float = 0.0
+        self.key_dropped = self.has_turn = False
+        self.limits, self.ticket = None, 0
+        self.landed_answer = None
+        self._call_id: str | None = None
+        self._report: CallReport | None = None
 
     @property
     def call_id(self) -> str:
@@ -245,12 +287,9 @@ class Call:
             deadline=self.deadline,
             started=self.started,
             attempt_timeout_s=self.attempt_timeout_s,
-            operation=self.operation,
-            key=self.key,
-            lookup=self.lookup,
-            sent=self.sent,
-            base_path=self.base_path,
         )
+        again.operation, again.key, again.lookup = self.operation, self.key, self.lookup
+        again.sent, again.base_path = self.sent, self.base_path
         again.effect, again.key_dropped = self.effect, self.key_dropped
         return again
 

@@ -11,8 +11,7 @@ call takes, and what it costs is held by ``benchmarks/protection_cost.py``.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from holdfast.core.breaker import REFUSED, Circuit, CircuitSnapshot, Health, health_of
 from holdfast.core.budget import BudgetState, RetryBucket, RetryKind, retry_kind
@@ -32,8 +31,7 @@ _WORKING: Final = Health.WORKING
 _FAILING: Final = Health.FAILING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OriginState:
+class OriginState(NamedTuple):
     """Where the limits of one origin stood at one moment. What the policy leaves out is ``None``."""
 
     origin: str

@@ -12,7 +12,7 @@ Source: measured on aiohttp 3.12.15 to 3.14.5 against a byte-exact server.
 
 from collections.abc import Callable
 from traceback import walk_tb
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -21,7 +21,6 @@ from yarl import URL
 from holdfast.core.redact import safe_address, safe_url
 from holdfast.outcome import Effect, Outcome
 from holdfast.protocols import Fault
-from holdfast.values import dataclass
 
 _NO_HEADERS: Final = cast("CIMultiDictProxy[str]", CIMultiDict())  # a real proxy does not pickle
 _RETRY: Final = Outcome.RETRYABLE
@@ -56,8 +55,7 @@ class _Hops(tuple[aiohttp.ClientResponse, ...]):
         return tuple, ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     error: type[Exception]
     outcome: Outcome
     bytes_sent: bool | None
