@@ -139,9 +139,15 @@ class SingleSend:
         """
         if self._hops != 1 or self._answered:
             return self._hops > 0
-        if self._body is None or self._replaced or self._body.size == 0:
+        body, request = self._body, self._request
+        if body is None or request is None or self._replaced or body.size == 0:
             return None
-        return self._body.writes > self._writes_before
+        if body.writes > self._writes_before:
+            return True
+        # Looked at here too, because nobody watched a request that had the chain to itself: a connector, or whoever
+        # stands in aiohttp's place, may have put another body into it. aiohttp closes that of a failed one once.
+        replaced = request.body is not body or body.closes > self._closes_before + 1
+        return None if replaced else False
 
     def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> Awaitable[ClientResponse]:
         """Send one hop.
