@@ -34,6 +34,9 @@ _TYPED: Final = frozenset({"policy", "operation", "reconcile"})
 """Keywords of ours that must be of a type of ours."""
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_ASKED_OF_A_CLIENT: Final = ("_middlewares", "_trace_configs", "_default_headers", "_default_auth", "_timeout")
+"""Of aiohttp's session, which has setters for none of them: other libraries put their own there all the same."""
+
 _PLACES_KEPT: Final = 1024
 """Addresses that are not taken apart again when they are asked for again."""
 
@@ -60,10 +63,10 @@ class Bare(NamedTuple):
 
     asked: Asked
     look: Callable[[aiohttp.ClientSession], object]
-    """Gives the client's methods that send it: asked of itself, they are others when they are replaced."""
+    """Gives the client's methods that send it, and what they ask it: these are others when they are replaced."""
 
-    methods: object
-    """What it gave when they were aiohttp's own."""
+    seen: object
+    """What it gave when the methods were aiohttp's own, and the rest was as it was read."""
 
     line: Line
     limits: aiohttp.ClientTimeout
@@ -120,8 +123,6 @@ class RequestReader:
         self._secret_headers = SECRET_HEADERS | provider.key_headers
         self._has_told_of_endless = False
         self._limits = TimeLimits(client.timeout)
-        self._default_headers = client.headers
-        self._watchers = (getattr(client, "_middlewares", ()), getattr(client, "trace_configs", ()))
         # aiohttp has no public way to the bytes serializer, which is new in 3.14.
         self._dumps = getattr(client, "_json_serialize_bytes", None) or client.json_serialize
         self._bare: dict[tuple[str, StrOrURL], Bare] = {}
@@ -160,8 +161,9 @@ class RequestReader:
     def new_exchange(self, bare: Bare) -> SessionExchange:
         """Give what sends it; under a guard where something of it must stay at home, and it may be led away."""
         exchange = SessionExchange(bare.asked, self.reads_bodies, self._key_headers)
-        if bare.has_secrets and bare.asked.options.get("allow_redirects", True):
+        if bare.asked.options.get("allow_redirects", True):
             exchange.home, exchange.holds_back = self._home(bare.policy), False
+            exchange.has_secrets = bare.has_secrets
         return exchange
 
     def _read(self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any]) -> Reading:
@@ -217,10 +219,11 @@ class RequestReader:
             bare = self._bare.get((name, url))
         except TypeError:
             return None
-        middlewares, traces = self._watchers
-        if bare is None or middlewares or traces or binding() or (self._default_headers and not bare.has_secrets):
+        client = self._client  # whose lists and headers may also have grown where they are
+        if bare is None or binding() or bare.look(client) != bare.seen:
             return None
-        return bare if bare.look(self._client) == bare.methods else None
+        grown = client._middlewares or client._trace_configs or (client._default_headers and not bare.has_secrets)  # noqa: SLF001
+        return None if grown else bare
 
     def _note_bare(self, asked: Asked, place: _Place) -> None:
         """Keep a bare request, of which nothing is different next time but the credentials, which aiohttp adds."""
@@ -230,17 +233,17 @@ class RequestReader:
         if len(self._bare) >= _PLACES_KEPT:
             self._bare.clear()
         policy, deadline = self._policy, deadline_after(0.0, self._policy.deadline)
-        look = attrgetter(asked.name, "_request")
+        look = attrgetter(asked.name, "_request", *_ASKED_OF_A_CLIENT)
         self._bare[asked.name, asked.url] = Bare(
             asked=asked,
             look=look,
-            methods=look(self._client),
+            seen=look(self._client),
             line=line,
             limits=asked.limits.without_total(deadline.limits(0.0, asked.usual_s).connect_s),
             policy=policy,
             deadline_s=deadline,
             origin=origin_of(place.address),
-            has_secrets=bool(self._default_headers or self._client.auth or place.has_user),
+            has_secrets=bool(self._client.headers or self._client.auth or place.has_user),
             new_call=partial(_bare_call, asked, place.address, self._provider, policy, self.base_path),
         )
 
@@ -278,7 +281,7 @@ class RequestReader:
         exchange.body = body
         if binding() is not None:
             given = asked.options.get("headers") or {}
-            exchange.inherited = inherited_headers(given, self._default_headers, self._key_headers)
+            exchange.inherited = inherited_headers(given, self._client.headers, self._key_headers)
         exchange.home = self._home(policy, exchange.inherited)
         exchange.holds_back = not (self._sends_once or asked.is_shown())
         return exchange

@@ -101,6 +101,9 @@ class SessionExchange(HttpExchange):
     home: Home | None = None
     """Where the call comes from, and what stays there; ``None`` where it needs no guard, because nothing must."""
 
+    has_secrets: bool = True
+    """Whether there was anything to keep at home when the call began: the session may get it while the call waits."""
+
     holds_back: bool = True
     """Whether a lost connection must be hidden from aiohttp, which would send again."""
 
@@ -140,7 +143,7 @@ class SessionExchange(HttpExchange):
     def _new_guard(self) -> SingleSend | None:
         if self._first is not None:
             return self._guard  # that of the send that was made
-        if self.home is None:
+        if self.home is None or not (self.has_secrets or self.asked.client.headers):
             return None
         self.home.begin_anew()
         guard = SingleSend(self.home, self.body)
