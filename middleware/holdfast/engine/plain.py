@@ -64,12 +64,15 @@ class PlainCall:
 
     def record(self) -> Call:
         """Give the record of the call that has succeeded."""
-        if self._call is None:
-            call = self._call = self._new_call(self._started)
-            call.begin_attempt(call.started)
-            call.end_attempt(self._answer, self._ended)
-            call.stop_reason = StopReason.SUCCEEDED
-        return self._call
+        call = self._call
+        if call is None:
+            made = self._new_call(self._started)
+            made.begin_attempt(made.started)
+            made.end_attempt(self._answer, self._ended)
+            made.stop_reason = StopReason.SUCCEEDED
+            # When it is whole: a response may be handed to another thread, which asks for its report at the same time.
+            call = self._call = self._call or made
+        return call
 
     def report(self) -> CallReport:
         """Give it as a frozen report."""

@@ -7,7 +7,7 @@ up as those of this one.
 import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import signature
-from typing import Any, Final, TypeGuard, cast
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.client import _RequestContextManager  # the type a request has; it is a coroutine and a context manager
@@ -118,23 +118,24 @@ class Calls:
         exchange = self.reader.new_exchange(bare) if bare.has_secrets else None
         in_flight.begin(call, task)
         try:
-            timer = AttemptTimer(bare.line, task, started)
-            ended: aiohttp.ClientResponse | BaseException
+            timer: AttemptTimer | None = None
+            ended: Any
             try:
+                timer = AttemptTimer(bare.line, task, started)
                 if exchange is None:
                     ended = await asked.sent(asked.options, bare.limits)
                 else:
                     ended = await exchange.sent_first(bare.limits)
             except BaseException as error:  # noqa: BLE001 - the drive raises what is not its own
                 ended = error
-            if not _is_plain(ended):
+            plain = _plain_answer(ended, timer)
+            if plain is None:
                 exchange = exchange or self.reader.new_exchange(bare)
                 exchange.task = task
                 exchange.take_over(timer, ended)
                 del ended  # an error would hold itself, by way of its traceback
                 return await self._go_on(call.taken_over(), exchange)
-            timer.go_on_with(ended)
-            call.succeed(Answer(ended.status, ended.headers), clock(), runtime)
+            call.succeed(plain, clock(), runtime)
         finally:
             in_flight.end(call)
         response = _with_report(ended, call.report)
@@ -145,8 +146,11 @@ class Calls:
 
     def _begun(self, bare: Bare, started: float) -> PlainCall | None:
         """Take a turn to send; ``None`` where it has to be waited for, or will not come."""
-        limits = self.runtime.limits.of(bare.origin, bare.policy)
-        ticket = limits.try_enter(started, started + bare.deadline_s, False, True)  # noqa: FBT003 - as the port has them
+        try:
+            limits = self.runtime.limits.of(bare.origin, bare.policy)
+            ticket = limits.try_enter(started, started + bare.deadline_s, False, True)  # noqa: FBT003 - as the port has them
+        except Exception:  # noqa: BLE001 - the drive meets the same of limits that are not ours, and tells of it
+            return None
         return None if ticket is None else PlainCall(bare.asked.method, started, limits, ticket, bare.new_call)
 
     async def _go_on(self, call: Call, exchange: SessionExchange) -> aiohttp.ClientResponse:
@@ -173,9 +177,20 @@ class Calls:
         return 300 <= status < 400 and not looked_up and call.provider.follow_redirects  # noqa: PLR2004
 
 
-def _is_plain(ended: aiohttp.ClientResponse | BaseException) -> TypeGuard[aiohttp.ClientResponse]:
-    """Say whether a send came to a success of which nothing else is to be said."""
-    return isinstance(ended, aiohttp.ClientResponse) and 200 <= ended.status <= 299 and not ended.history  # noqa: PLR2004
+def _plain_answer(ended: aiohttp.ClientResponse | BaseException, timer: AttemptTimer | None) -> Answer | None:
+    """Give the answer of a send that came to a success of which nothing else is to be said, and let go of its task.
+
+    A response class of the caller's may fail at being looked at: so it will for the drive, which gives the turn back.
+    """
+    if timer is None or not isinstance(ended, aiohttp.ClientResponse):
+        return None
+    try:
+        if not 200 <= ended.status <= 299 or ended.history:  # noqa: PLR2004
+            return None
+        timer.go_on_with(ended)
+        return Answer(ended.status, ended.headers)
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def _with_report(response: aiohttp.ClientResponse, report: Callable[[], CallReport]) -> aiohttp.ClientResponse:

@@ -131,11 +131,11 @@ class SessionExchange(HttpExchange):
         asked = self.asked
         return asked.sent(asked.options if guard is None else self._guarded(guard, asked.usual_s), limits)
 
-    def take_over(self, timer: AttemptTimer, ended: aiohttp.ClientResponse | BaseException) -> None:
+    def take_over(self, timer: AttemptTimer | None, ended: aiohttp.ClientResponse | BaseException) -> None:
         """Have a send that was made already be the first attempt.
 
         Args:
-            timer: That of the send.
+            timer: That of the send; ``None`` where it did not come to one.
             ended: What came of it.
         """
         self._timer, self._first = timer, ended

@@ -111,7 +111,11 @@ class AttemptTimer:
 
     def go_on_with(self, response: aiohttp.ClientResponse) -> None:
         """Leave the task alone from now on, and see to the response's body until its connection is given back."""
-        connection = response.connection
+        try:
+            connection = response.connection
+        except BaseException:  # of a response class of the caller's: the task would be cancelled long after
+            self.stop()
+            raise
         if connection is None:
             self._line.ends.pop(self, None)
             return
