@@ -78,7 +78,7 @@ async def _quiet_parts(session: ResilientSession, url: str) -> list[Part]:
     for _ in range(2):  # from the second time on it is a request that was made before
         response = await session.get(url)
         await response.read()
-    bare, now = reader.known_bare("get", url), runtime.now()
+    bare, now = reader.bare.find("get", url), runtime.now()
     assert bare is not None
     assert task is not None
     call, answer, in_flight = calls._begun(bare, now), Answer(200, response.headers), runtime.in_flight  # noqa: SLF001
@@ -90,7 +90,7 @@ async def _quiet_parts(session: ResilientSession, url: str) -> list[Part]:
 
     return [
         Part(QUIET, "`session.get()`, as far as its coroutine", lambda: session.get(url).close()),
-        Part(QUIET, "looking the request up, and whether all is as it was", lambda: reader.known_bare("get", url)),
+        Part(QUIET, "looking the request up, and whether all is as it was", lambda: reader.bare.find("get", url)),
         Part(QUIET, "a turn: circuit, rate gate, retry budget", lambda: calls._begun(bare, now)),  # noqa: SLF001
         Part(QUIET, "counting the call as in flight", count_in_flight),
         Part(QUIET, "the timer of the attempt", lambda: AttemptTimer(bare.line, task, now).stop()),
@@ -108,7 +108,7 @@ async def _event_parts(session: ResilientSession, url: str) -> list[Part]:
         response = await session.get(url)
         await response.read()
     runtime, now = calls.runtime, calls.runtime.now()
-    bare = calls.reader.known_bare("get", url)
+    bare = calls.reader.bare.find("get", url)
     assert bare is not None
     answer, sink = Answer(200, response.headers), runtime.sinks[0]
 

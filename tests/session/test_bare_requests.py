@@ -61,7 +61,7 @@ async def known(session: Any, name: str = "get", url: Any = "/") -> Any:
     async with getattr(session, name)(url) as response:
         await response.read()
     if type(session) is ResilientSession:
-        assert session._calls.reader._bare[name, url].has_secrets is bool(session.headers)
+        assert session._calls.reader.bare.kept[name, url].has_secrets is bool(session.headers)
     return session
 
 
@@ -565,7 +565,7 @@ def test_no_more_addresses_are_kept_than_there_is_room_for(make: Callable[..., A
             reader = session._calls.reader
             for number in range(3000):
                 reader.read(session, "get", "GET", f"http://bank.test/{number}", {}, 0.0)
-            return len(reader._bare), ("get", "http://bank.test/2999") in reader._bare
+            return len(reader.bare.kept), ("get", "http://bank.test/2999") in reader.bare.kept
 
     kept, has_last = run(scenario())
 
@@ -595,6 +595,6 @@ def test_a_request_that_needs_its_guard_is_never_known_as_one_without(reason_to_
                 with replaced if reason_to_guard == "patched" else nullcontext():
                     for _ in range(2):
                         await (await session.get("/")).read()
-                return [bare.has_secrets for bare in session._calls.reader._bare.values()]
+                return [bare.has_secrets for bare in session._calls.reader.bare.kept.values()]
 
     assert run(scenario()) == ([True] if reason_to_guard in {"headers", "user"} else [])

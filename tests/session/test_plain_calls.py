@@ -34,7 +34,7 @@ async def known(session: ResilientSession, url: str = "/") -> None:
     """Ask once, so that the same goes the plain way from now on."""
     async with session.get(url) as response:
         await response.read()
-    assert bool(session.trace_configs) or ("get", url) in session._calls.reader._bare
+    assert bool(session.trace_configs) or ("get", url) in session._calls.reader.bare.kept
 
 
 class Told(LocalLimits):
@@ -193,6 +193,35 @@ def test_a_log_that_is_opened_while_a_call_is_made_has_its_events() -> None:
             return [f"{each.event} {each.fields['reason']}" for each in sink.events]
 
     assert run(scenario()) == ["outbound.attempt ok", "outbound.call ok"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_limits_that_fail_at_a_success_are_told_of(way: str) -> None:
+    """A fault in the limits of one's own would make calls vanish without a line."""
+
+    class Failing(Door):
+        def leave(self, *_: object, **__: object) -> str | None:
+            raise LookupError
+
+    class Limits(Told):
+        fails = False
+
+        def of(self, origin: str, policy: Policy) -> Any:
+            door = super().of(origin, policy)
+            return Failing(door, self.log) if self.fails else door
+
+    async def scenario() -> tuple[BaseException, list[str]]:
+        limits, sink = Limits(), RecordingSink()
+        async with Peer(answer(), answer()) as peer, session_of(way, peer.url, limits=limits, sinks=[sink]) as session:
+            await known(session)
+            limits.fails = True
+            return await failure(session.get("/")), [each["stop_reason"] for each in sink.named("outbound.call")]
+
+    error, told = run(scenario())
+
+    assert isinstance(error, LookupError)
+    assert report(error).attempts[0].status == 200
+    assert told == ["succeeded", "cancelled"]
 
 
 def test_a_report_is_made_once_and_stays_the_same() -> None:

@@ -89,12 +89,35 @@ async def make_call(call: Call, exchange: Exchange, runtime: Runtime) -> Answer:
                 last = await _settled(call, exchange, runtime, last, limits)
             call.elapsed_s = clock() - call.started
     except BaseException as error:
-        _cut_off(call, error, exchange, runtime, limits)
+        cut_off(call, error, runtime, bytes_sent=exchange.bytes_sent, status=exchange.status)
         raise
     events.call_ended(runtime, call)
     if isinstance(last, Answer):
         return last
     raise _error_of(call, last)
+
+
+def cut_off(
+    call: Call, error: BaseException, runtime: Runtime, *, bytes_sent: bool | None = None, status: int | None = None
+) -> None:
+    """Conclude a call that its caller gave up, or that failed in a way of which nothing is known.
+
+    Args:
+        call: The call.
+        error: What cut it off; it gets the report.
+        runtime: The call's.
+        bytes_sent: What the transport knows of the attempt in flight.
+        status: The status of the attempt in flight, where its head had arrived.
+    """
+    was_in_flight = call.in_flight
+    call.cut_off(error, bytes_sent, status, runtime.now())
+    if was_in_flight:
+        if call.limits is not None:
+            call.limits.abandon(call.ticket)
+        events.attempt_ended(runtime, call, call.attempts[-1])
+    call.elapsed_s = runtime.now() - call.started
+    events.call_ended(runtime, call)
+    setattr(error, REPORT_ATTRIBUTE, call.report())
 
 
 def end_unfollowed(call: Call, redirect: Answer, runtime: Runtime, now: float) -> None:
@@ -112,18 +135,6 @@ def end_unfollowed(call: Call, redirect: Answer, runtime: Runtime, now: float) -
     call.stop_reason = StopReason.PERMANENT
     events.attempt_ended(runtime, call, call.attempts[-1])
     events.call_ended(runtime, call)
-
-
-def _cut_off(call: Call, error: BaseException, exchange: Exchange, runtime: Runtime, limits: OriginLimits) -> None:
-    """Conclude a call that its caller gave up, or that failed in a way of which nothing is known."""
-    was_in_flight = call.in_flight
-    call.cut_off(error, exchange.bytes_sent, exchange.status, runtime.now())
-    if was_in_flight:
-        limits.abandon(call.ticket)
-        events.attempt_ended(runtime, call, call.attempts[-1])
-    call.elapsed_s = runtime.now() - call.started
-    events.call_ended(runtime, call)
-    setattr(error, REPORT_ATTRIBUTE, call.report())
 
 
 def _judged(

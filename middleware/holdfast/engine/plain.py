@@ -11,6 +11,7 @@ from typing import Final
 from holdfast.core.classify import classified_success
 from holdfast.engine import events
 from holdfast.engine.call import Call
+from holdfast.engine.drive import cut_off
 from holdfast.engine.runtime import Runtime
 from holdfast.outcome import StopReason
 from holdfast.protocols import Answer, OriginLimits, Ticket
@@ -48,7 +49,11 @@ class PlainCall:
         """Conclude it with a 2xx of which nothing else is to be said, straight from where it was asked for."""
         self._answer, self._ended = answer, now
         verdict = classified_success(answer.status, self._method)
-        news = self._limits.leave(self._ticket, answer, verdict, sent_at=self._started, now=now)
+        try:
+            news = self._limits.leave(self._ticket, answer, verdict, sent_at=self._started, now=now)
+        except BaseException as error:  # of limits that are not ours
+            cut_off(self.record(), error, runtime)
+            raise
         if news is not None:
             events.circuit_changed(runtime, self.record(), news)
         if runtime.is_heard(_LEVELS):

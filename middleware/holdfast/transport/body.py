@@ -29,9 +29,11 @@ from multidict import CIMultiDict
 class RequestBody(Payload):
     """A body that can be written on every attempt, where its source allows. Confined to one event loop."""
 
+    _value = _encoding = _filename = None
+
     def __init__(self, source: Payload) -> None:
         """Wrap a payload; its headers, size and encoding stay as they are."""
-        # Without Payload's own beginning, which makes headers that nobody would see: all that it sets is the source's.
+        # Without Payload's own beginning, which makes headers that nobody would see.
         self._source = source
         self._headers = source.headers
         self._rewinds = rewinds(source)
@@ -94,7 +96,9 @@ class RequestBody(Payload):
         self._begin(writer)
         await self._source.write(writer)
 
-    def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> Coroutine[Any, Any, None]:
+    def write_with_length(  # pyright: ignore[reportIncompatibleMethodOverride] - one is as awaitable as the other
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> Coroutine[Any, Any, None]:
         """Write the source, at most so many bytes. Begins at once, with no coroutine around that of the source."""
         self._begin(writer)
         return self._source.write_with_length(writer, content_length)

@@ -22,7 +22,8 @@ from holdfast.errors import ANSWER_ERRORS
 from holdfast.outcome import Outcome, StopReason
 from holdfast.protocols import Answer
 from holdfast.report import REPORT_ATTRIBUTE, CallReport
-from holdfast.transport.request import Bare, RequestReader, settle_tracker
+from holdfast.transport.bare import Bare
+from holdfast.transport.request import RequestReader, settle_tracker
 from holdfast.transport.session_exchange import SessionExchange
 from holdfast.transport.timers import AttemptTimer
 
@@ -108,7 +109,7 @@ class Calls:
 
     async def _make_plain(self, shown: object, name: str, method: str, url: StrOrURL) -> aiohttp.ClientResponse:
         """Make a call of which nothing is said but where it goes: without a record, while all goes well."""
-        runtime, task, bare = self.runtime, asyncio.current_task(), self.reader.known_bare(name, url)
+        runtime, task, bare = self.runtime, asyncio.current_task(), self.reader.bare.find(name, url)
         clock = runtime.now
         started = clock()
         call = None if bare is None or task is None else self._begun(bare, started)

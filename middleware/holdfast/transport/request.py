@@ -5,9 +5,7 @@ Everything that can be wrong with the arguments is said here, before anything is
 
 import json as json_library
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
-from operator import attrgetter
-from types import MappingProxyType
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -18,28 +16,21 @@ from yarl import URL
 
 from holdfast.core.deadline import deadline_after
 from holdfast.core.idempotency import NO_KEY, KeyPlan, plan_key, with_json_field
-from holdfast.core.redact import clean, origin_of
+from holdfast.core.redact import clean
 from holdfast.engine.call import Call
 from holdfast.engine.inbound import binding, inherited_deadline
 from holdfast.policy import Policy
 from holdfast.providers.provider import SAFE_METHODS, KeySlot, Lookup, Provider, below
+from holdfast.transport.bare import MOST_KEPT, NOTHING_SENT, Bare, BareRequests
 from holdfast.transport.body import RequestBody, body_from, json_body
 from holdfast.transport.home import SECRET_HEADERS, Home
 from holdfast.transport.inherited import InheritedHeaders, inherited_headers
 from holdfast.transport.method import is_as_shipped
 from holdfast.transport.session_exchange import Asked, SessionExchange, TimeLimits
-from holdfast.transport.timers import Line, Lines
+from holdfast.transport.timers import Lines
 
 _TYPED: Final = frozenset({"policy", "operation", "reconcile"})
 """Keywords of ours that must be of a type of ours."""
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-_ASKED_OF_A_CLIENT: Final = ("_middlewares", "_trace_configs", "_default_headers", "_default_auth", "_timeout")
-"""Of aiohttp's session, which has setters for none of them: other libraries put their own there all the same."""
-
-_PLACES_KEPT: Final = 1024
-"""Addresses that are not taken apart again when they are asked for again."""
-
 
 Reading = tuple[Call, SessionExchange, Any, bool]
 
@@ -58,31 +49,7 @@ _NOWHERE: Final = _Place("", "", has_user=False)
 """Where aiohttp will refuse the caller's address."""
 
 
-class Bare(NamedTuple):
-    """A request of which nothing is said but method and address, which is safe, and takes no key unasked."""
-
-    asked: Asked
-    look: Callable[[aiohttp.ClientSession], object]
-    """Gives the client's methods that send it, and what they ask it: these are others when they are replaced."""
-
-    seen: object
-    """What it gave when the methods were aiohttp's own, and the rest was as it was read."""
-
-    line: Line
-    limits: aiohttp.ClientTimeout
-    """What aiohttp is told of an attempt whose time the deadline does not cut, and the line keeps."""
-
-    policy: Policy
-    deadline_s: float
-    origin: str
-    has_secrets: bool
-    """Whether the session adds to it what must not reach another origin, or the address holds it."""
-
-    new_call: Callable[[float], Call]
-    """Makes the record of one that began at that moment."""
-
-
-@lru_cache(_PLACES_KEPT)
+@lru_cache(MOST_KEPT)
 def _place_of(url: StrOrURL, base_url: URL | None) -> _Place:
     address = URL(url)
     if base_url is not None and not address.absolute:
@@ -125,12 +92,12 @@ class RequestReader:
         self._limits = TimeLimits(client.timeout)
         # aiohttp has no public way to the bytes serializer, which is new in 3.14.
         self._dumps = getattr(client, "_json_serialize_bytes", None) or client.json_serialize
-        self._bare: dict[tuple[str, StrOrURL], Bare] = {}
         self.reads_bodies: bool = provider.read_body if policy.read_body is None else policy.read_body
         """Whether a success counts only once its body has been read."""
 
         self.lines: Lines = Lines()
         self.base_path: str = "" if self._base_url is None else self._base_url.path
+        self.bare: BareRequests = BareRequests(client, provider, policy, self.base_path)
 
     def read(
         self, shown: object, name: str, method: str, url: StrOrURL, options: dict[str, Any], started: float
@@ -153,7 +120,7 @@ class RequestReader:
             TypeError: ``policy``, ``operation`` or ``reconcile`` is of a wrong type, or aiohttp cannot send the body.
             ValueError: ``idempotency_key`` is malformed, or protects nothing here; or both ``data`` and ``json`` given.
         """
-        bare = None if options else self.known_bare(name, url)
+        bare = None if options else self.bare.find(name, url)
         if bare is None:
             return self._read(shown, name, method.upper(), url, options)
         return bare.new_call(started), self.new_exchange(bare), None, False
@@ -194,8 +161,8 @@ class RequestReader:
         if policy.expect_continue and key.key is None and body is not None and method not in SAFE_METHODS:
             options.setdefault("expect100", True)
         asked = self._asked(shown, name, method, url, options, policy, limits)
-        if is_bare:
-            self._note_bare(asked, place)
+        if is_bare and self._sends_once and asked.limits is self._limits and place is not _NOWHERE:
+            self.bare.keep(asked, place.address, has_user=place.has_user)
         started = self._now()  # when a large body is written
         deadline = deadline_after(started, policy.deadline)
         if bound is not None:
@@ -212,40 +179,6 @@ class RequestReader:
         """Give an exchange that only looks up."""
         asked = self._asked(shown, "get", "GET", "", {}, self._policy, self._client.timeout)
         return self._guarded(asked, self._policy, None)
-
-    def known_bare(self, name: str, url: StrOrURL) -> Bare | None:
-        """Give a bare request that was made before, where nothing that was looked at then may have changed."""
-        try:
-            bare = self._bare.get((name, url))
-        except TypeError:
-            return None
-        client = self._client  # whose lists and headers may also have grown where they are
-        if bare is None or binding() or bare.look(client) != bare.seen:
-            return None
-        grown = client._middlewares or client._trace_configs or (client._default_headers and not bare.has_secrets)  # noqa: SLF001
-        return None if grown else bare
-
-    def _note_bare(self, asked: Asked, place: _Place) -> None:
-        """Keep a bare request, of which nothing is different next time but the credentials, which aiohttp adds."""
-        line = asked.line if asked.limits is self._limits and asked.name != "request" else None
-        if line is None or not self._sends_once or place is _NOWHERE:
-            return
-        if len(self._bare) >= _PLACES_KEPT:
-            self._bare.clear()
-        policy, deadline = self._policy, deadline_after(0.0, self._policy.deadline)
-        look = attrgetter(asked.name, "_request", *_ASKED_OF_A_CLIENT)
-        self._bare[asked.name, asked.url] = Bare(
-            asked=asked,
-            look=look,
-            seen=look(self._client),
-            line=line,
-            limits=asked.limits.without_total(deadline.limits(0.0, asked.usual_s).connect_s),
-            policy=policy,
-            deadline_s=deadline,
-            origin=origin_of(place.address),
-            has_secrets=bool(self._client.headers or self._client.auth or place.has_user),
-            new_call=partial(_bare_call, asked, place.address, self._provider, policy, self.base_path),
-        )
 
     def _asked(
         self,
@@ -357,14 +290,6 @@ class RequestReader:
         return json_body(json, self._dumps)
 
 
-def _bare_call(asked: Asked, address: str, provider: Provider, policy: Policy, base_path: str, started: float) -> Call:
-    # Arguments by name would cost twice as much.
-    deadline = deadline_after(started, policy.deadline)
-    call = Call(asked.method, address, provider, policy, deadline, started, asked.usual_s)
-    call.sent, call.base_path = _NOTHING, base_path
-    return call
-
-
 def settle_tracker(tracker: Any) -> None:  # noqa: ANN401 - aiohttp.UploadTracker, new in 3.14
     """Tell an upload tracker that nothing will be sent; whoever waits for the upload would wait for ever."""
     if tracker is not None:
@@ -379,7 +304,7 @@ def exceeds(limits: aiohttp.ClientTimeout, seconds: float) -> bool:
 
 def _object_sent(document: object, body: RequestBody | None) -> Mapping[str, Any] | None:
     if document is None:
-        return _NOTHING if body is None else None
+        return NOTHING_SENT if body is None else None
     return document if isinstance(document, Mapping) else {} if body is None else None
 
 
