@@ -139,21 +139,15 @@ class SingleSend:
         """
         if self._hops != 1 or self._answered:
             return self._hops > 0
-        body, request = self._body, self._request
-        if body is None or request is None or self._replaced or body.size == 0:
+        if self._body is None or self._replaced or self._body.size == 0:
             return None
-        if body.writes > self._writes_before:
-            return True
-        # Looked at here too, because nobody watched a request that had the chain to itself: a connector, or whoever
-        # stands in aiohttp's place, may have put another body into it. aiohttp closes that of a failed one once.
-        replaced = request.body is not body or body.closes > self._closes_before + 1
-        return None if replaced else False
+        return self._body.writes > self._writes_before
 
     def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> Awaitable[ClientResponse]:
         """Send one hop.
 
         Where nothing has to be done to the request or about its end, the handler's own coroutine is given: one around
-        it would cost 1 % of a call.
+        it would cost 1 % of a call. A body is watched always, because anything on its way may put another in its place.
 
         Raises:
             HeldBackError: When awaited: the connection was lost; aiohttp would have sent again.
@@ -161,13 +155,9 @@ class SingleSend:
         self._hops += 1
         self._request = request
         leaves_home = self.home.is_left_by(request)
-        if leaves_home or self.holds_back or not self._is_alone or self._may_be_replaced_in(request):
+        if leaves_home or self.holds_back or self._body is not None or not self._is_alone:
             return self._watch(request, handler, leaves_home=leaves_home)
         return handler(request)
-
-    def _may_be_replaced_in(self, request: ClientRequest) -> bool:
-        """Say whether sending this request might put another body in the place of ours: a class of its own can."""
-        return self._body is not None and type(request) is not ClientRequest
 
     async def _watch(self, request: ClientRequest, handler: ClientHandlerType, *, leaves_home: bool) -> ClientResponse:
         if leaves_home:
