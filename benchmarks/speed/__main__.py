@@ -40,7 +40,7 @@ class Extent:
     names: Sequence[str] = tuple(ADAPTERS)
     timed: Sequence[Case] = TIMED
     counted: Sequence[Case] = COUNTED
-    rounds: int = 10
+    rounds: int = 8
     calls_in_flight: int = CALLS_IN_FLIGHT
     warm_calls: int = WARM_CALLS
     calls: int = CALLS

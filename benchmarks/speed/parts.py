@@ -46,10 +46,13 @@ A quiet GET comes to less than the sum of its parts because the way through aioh
 (10 000 less), no timer of the loop for each request (24 000 less), no client middleware for a request that needs no
 guard (8 000 less).
 
-Why an event does not come to 1.15, nor a 422 to 1.20: a JSON line is most of it. From `bind()` to the file structlog
-takes a tenth of a bare GET for the 13 fields of an `outbound.call`, a line of five fields brings bare aiohttp to 1.14,
-and a 422 writes two lines. This Python takes 400 instructions for a call of a function and 400 for a key that is put
-into a dictionary."""
+Why an event does not come to 1.15, nor on uvloop to 1.00: from `bind()` to the file structlog takes 37 000 instructions
+for the 13 fields of an `outbound.call`, 0.11 of a bare GET. Were the rest of the event free, a GET would stand at 1.16,
+and on uvloop, where a quiet one stands at 0.92, at 1.03. (Bare aiohttp with a line of five fields stands at 1.14.) Of
+the rest, the record of the call is what the event is made from, and a key that is put into a dictionary costs 400.
+
+Why a 422 does not come to 1.20: it is a keyed POST, which stands at 1.21 when it succeeds, and then writes two such
+lines, 0.15 of a bare POST, and reads an error body, which bare aiohttp leaves alone."""
 
 
 class Part(NamedTuple):
