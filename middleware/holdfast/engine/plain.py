@@ -33,7 +33,7 @@ class PlainCall:
 
         Args:
             method: A safe one.
-            started: When it is sent, and the call began.
+            started: When it is sent, and the call began: on the event loop's clock, in seconds.
             limits: Those of the origin.
             ticket: The turn at these limits.
             new_call: Makes the record of a call that began then, without an attempt.
@@ -46,7 +46,16 @@ class PlainCall:
         self._call: Call | None = None
 
     def succeed(self, answer: Answer, now: float, runtime: Runtime) -> None:
-        """Conclude it with a 2xx of which nothing else is to be said, straight from where it was asked for."""
+        """Conclude it with a 2xx of which nothing else is to be said, straight from where it was asked for.
+
+        Args:
+            answer: What came.
+            now: When, on the event loop's clock, in seconds.
+            runtime: The call's.
+
+        Raises:
+            BaseException: The limits are not ours, and raised it; the report is attached.
+        """
         self._answer, self._ended = answer, now
         verdict = classified_success(answer.status, self._method)
         try:
